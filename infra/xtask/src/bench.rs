@@ -1,0 +1,92 @@
+//! `cargo xtask bench`: the router as its users run it (a release build in a process of its own, on disk),
+//! with its load in other processes, all on this machine.
+//!
+//! | scenario | question | limit |
+//! |---|---|---|
+//! | [`outage`] | what do dead targets cost the others, and the memory? | held |
+//! | [`intake`] | how far is the intake from a server that only answers? | printed |
+//! | [`restart`] | how long until ready after `kill -9` with a long log? | printed |
+//!
+//! Runs that are compared are interleaved, so that other work on the machine hits both; the load average
+//! stands beside every figure. Everything is bounded in time, listens on loopback, and ends with this process.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use crate::Error;
+
+/// Two dead targets beside two good ones.
+mod outage;
+
+/// Requests against a bare server.
+mod intake;
+
+/// Killed with a long log, and started again.
+mod restart;
+
+/// The processes: the router, its load, and what they tell.
+mod world;
+
+/// Figures with their limits.
+mod table;
+
+use table::Table;
+use world::World;
+
+/// What to measure, and how much of it.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The scenario; all of them when none is named.
+    #[arg(value_enum)]
+    name: Option<Name>,
+    /// Events of a scenario's longest run. The limit on memory is defined at 1,000,000.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(10_000..=100_000_000))]
+    events: u64,
+    /// How the figures are printed.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+    /// Compare runs of full length, and more often.
+    #[arg(long)]
+    long: bool,
+    /// A folder with `gocoffee` and `coffee-load`, to measure these instead of what is built now.
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Name {
+    Outage,
+    Intake,
+    Restart,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// A table.
+    #[default]
+    Text,
+    /// One array of objects on standard output; what is under way goes to standard error.
+    Json,
+}
+
+/// Runs the scenarios; a missed limit is a failure.
+pub fn run(root: &Path, args: &Args) -> Result<ExitCode, Error> {
+    let world = World::new(root, args.programs.as_deref())?;
+    let mut table = Table::default();
+    for (name, scenario) in [
+        (Name::Outage, outage::run as fn(&World, &Args, &mut Table) -> Result<(), Error>),
+        (Name::Intake, intake::run),
+        (Name::Restart, restart::run),
+    ] {
+        if args.name.is_none_or(|wanted| wanted == name) {
+            scenario(&world, args, &mut table)?;
+        }
+    }
+    match args.output {
+        Output::Text => print!("{}", table.to_text()),
+        Output::Json => println!("{:#}", table.to_json()),
+    }
+    Ok(if table.good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

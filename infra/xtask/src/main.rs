@@ -1,0 +1,73 @@
+//! The project's own tooling, as `cargo xtask COMMAND`.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+/// The coffee platform on one machine.
+mod demo;
+
+/// The coffee events that the demo and the tests publish.
+mod samples;
+
+/// Formatting, lints and all tests.
+mod test;
+
+/// The router under load, with the limits beside the figures.
+mod bench;
+
+/// The project's own tooling.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the coffee platform on one machine, no cloud: 600 events, an outage, a redrive, and a balance.
+    Demo(demo::Options),
+    /// Check formatting and lints, run all tests, and end with a line that counts them.
+    ///
+    /// Needs Rust with rustfmt and clippy, and a C compiler; uses cargo-nextest where it is installed.
+    Test {
+        /// Run the long forms: more rounds of the crash suite.
+        #[arg(long)]
+        long: bool,
+    },
+    /// Measure the router under load; 1 when a limit is missed.
+    ///
+    /// Builds release programs; a full run takes some minutes and 2 GB of disk.
+    Bench(bench::Args),
+    /// Write the sample events under schemas/samples anew.
+    Samples,
+}
+
+/// Why a command ended without doing its work.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Error(String);
+
+fn main() -> ExitCode {
+    let root = root();
+    let done = match Cli::parse().command {
+        Command::Demo(options) => demo::run(&root, options),
+        Command::Test { long } => Ok(test::run(&root, long)),
+        Command::Bench(args) => bench::run(&root, &args),
+        Command::Samples => samples::write(&root).map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|e| {
+        eprintln!("error: {e}");
+        ExitCode::FAILURE
+    })
+}
+
+/// The root of the checkout that this program was built in.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_path_buf()
+}

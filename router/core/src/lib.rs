@@ -1,0 +1,47 @@
+//! The way of an event through the router, one step per file, in the order an event takes them.
+//!
+//! | # | step | file | durable afterwards |
+//! |---|---|---|---|
+//! | 1 | receive | [`source`] | nothing: the sender saw no answer and sends again |
+//! | 2 | admit | [`admit`] | nothing |
+//! | 3 | append | [`store`] | the event |
+//! | 4 | match | [`filter`] | |
+//! | 5 | plan | [`plan`] | |
+//! | 6 | deliver | [`target`] | nothing: sent again under the same [`id::DeliveryId`] |
+//! | 7 | settle | [`settle`] | done, retry at, or dead letter |
+//!
+//! [`path`] drives the steps and is the only file that spawns. Decisions are pure functions that take
+//! time and randomness as arguments; no cloud SDK, no HTTP and no disk is in this crate.
+
+/// Names and numbers: what identifies a bus, a route, an offset, a delivery.
+pub mod id;
+
+/// Time, as the path sees it.
+pub mod clock;
+
+/// Step 1: where events come in.
+pub mod source;
+
+/// Step 2: what is taken in, and what was there already.
+pub mod admit;
+
+/// Step 3: the ports to what is durable, `Log` and `Ledger`.
+pub mod store;
+
+/// Step 4: which routes want an event.
+pub mod filter;
+
+/// Step 5: what is owed to whom.
+pub mod plan;
+
+/// Step 6: where events go.
+pub mod target;
+
+/// Step 7: what an attempt means for its delivery and its target.
+pub mod settle;
+
+/// The loops that drive the steps.
+pub mod path;
+
+/// What is counted, for whoever watches.
+pub mod stats;

@@ -1,0 +1,498 @@
+//! The loops that drive the steps. This file and its folder are the only place that spawns.
+//!
+//! | loop | one per | steps | waits for |
+//! |---|---|---|---|
+//! | [`append`] | bus | 1 to 3 | submissions |
+//! | planner, in this file | bus | 4, 5 | the log's tail |
+//! | [`dispatch`] | router | 5 to 7 | what is planned, what ended, time |
+//!
+//! They hand on by bounded queues; what does not fit a queue waits in the log or in the ledger.
+
+/// Steps 1 to 3: the intake of a bus and its group commit.
+mod append;
+
+/// What one route is owed, in memory and in the ledger.
+mod lane;
+
+/// Everything that is owed, and what to do next.
+mod open;
+
+/// Steps 5 to 7: the loop around the open set.
+mod dispatch;
+
+/// What it looks like at one moment.
+mod status;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Mutex, mpsc, oneshot, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+pub use self::append::Intake;
+use self::{
+    append::Appender,
+    dispatch::{Dispatcher, Msg, Planned},
+    lane::Route,
+    open::OpenSet,
+};
+use crate::{
+    admit::{Rules, Window},
+    clock::Clock,
+    filter::{self, Filter},
+    id::{BusId, BusName, DeliveryId, LaneId, Offset, RouteId, RouteName, TargetName},
+    plan::{self, Planner, Wanted},
+    settle::RetryPolicy,
+    stats::{Stats, Status},
+    store::{self, Change, DeadLetter, Durability, Ledger, Log, Page, Record, Selection, State, Store},
+    target::Target,
+};
+
+/// Bytes of records that a planner reads at a time.
+const PLAN_BYTES: usize = 256 << 10;
+/// Chunks of planned records that wait for the dispatcher.
+const PLANNED_MAX: usize = 4;
+/// Dead letters that a redrive takes at a time.
+const REDRIVE_PAGE: usize = 1_000;
+
+/// What the path connects.
+pub struct Topology {
+    /// Buses; `default` among them.
+    pub buses: Vec<BusSpec>,
+    /// Routes.
+    pub routes: Vec<RouteSpec>,
+    /// Targets, each with its own name.
+    pub targets: Vec<Arc<dyn Target>>,
+    /// Bytes of one event's body; larger ones are refused.
+    pub event_bytes_max: usize,
+}
+
+/// A bus.
+#[derive(Clone, Debug)]
+pub struct BusSpec {
+    /// Its name.
+    pub name: BusName,
+    /// How long an identity is remembered.
+    pub dedupe_age: Duration,
+    /// How many identities are remembered at most.
+    pub dedupe_entries_max: usize,
+}
+
+/// A route.
+#[derive(Clone, Debug)]
+pub struct RouteSpec {
+    /// Its name.
+    pub name: RouteName,
+    /// The bus it reads.
+    pub bus: BusName,
+    /// What it wants; `None` wants every event.
+    pub filter: Option<filter::Spec>,
+    /// Where it delivers.
+    pub target: TargetName,
+    /// How often and how long it tries.
+    pub retry: RetryPolicy,
+}
+
+/// Why a path cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A route's filter.
+    #[error("route {0}: {1}")]
+    Filter(RouteName, filter::Error),
+    /// A version of a route that the ledger keeps.
+    #[error(transparent)]
+    Version(#[from] plan::Error),
+    /// A route names what is not there.
+    #[error("route {0}: there is no {1}")]
+    Missing(RouteName, String),
+    /// Two of a kind have one name.
+    #[error("there are two {0}; each needs a name of its own")]
+    Twice(String),
+}
+
+/// A running path. Dropping it stops everything at once, as a crash would; [`Path::stop`] does it in order.
+pub struct Path {
+    stats: Arc<Stats>,
+    ledger: Arc<dyn Ledger>,
+    logs: BTreeMap<BusId, Arc<dyn Log>>,
+    intakes: HashMap<BusName, Intake>,
+    dispatcher: mpsc::UnboundedSender<Msg>,
+    failed: watch::Receiver<Option<store::Error>>,
+    /// Ends the appenders once what they took is answered.
+    closing: CancellationToken,
+    /// Ends the planners.
+    stopping: CancellationToken,
+    /// One redrive at a time: each sees what the one before has committed.
+    redriving: Mutex<()>,
+    loops: Mutex<JoinSet<()>>,
+}
+
+impl Path {
+    /// Opens what the topology names in the store, takes up what is owed, and starts the loops.
+    ///
+    /// # Errors
+    /// [`StartError`]: nothing was started, though buses and routes may have got their numbers.
+    pub async fn start(store: Arc<dyn Store>, topology: Topology, clock: Arc<dyn Clock>) -> Result<Path, StartError> {
+        check(&topology)?;
+        let ledger = store.ledger();
+        let mut state = ledger.state().await?;
+        name(&ledger, &mut state, &topology).await?;
+        let (mut logs, mut planned) = (BTreeMap::new(), BTreeMap::new());
+        // A bus that is not configured any more takes nothing in, but what it took is still owed.
+        for (name, id) in &state.buses {
+            let log = store.log(name).await?;
+            planned.insert(*id, ledger.planned(*id).await?.unwrap_or_else(|| log.bounds().0));
+            logs.insert(*id, log);
+        }
+        revise(&ledger, &mut state, &topology, &logs, &planned).await?;
+        let counts = ledger.count().await?.into_iter();
+        let dead_letters = counts.filter(|c| c.dead_letters > 0).map(|c| (c.lane, c.dead_letters)).collect();
+        let stats = Arc::default();
+        Parts { state, topology, ledger, logs, planned, dead_letters, clock, stats }.start().await
+    }
+
+    /// The way into a bus; `None` when there is no such bus.
+    pub fn intake(&self, bus: &BusName) -> Option<Intake> {
+        self.intakes.get(bus).cloned()
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Arc<Stats> {
+        self.stats.clone()
+    }
+
+    /// What it is doing now.
+    ///
+    /// # Errors
+    /// The store's, when it has failed or the path was stopped.
+    pub async fn status(&self) -> Result<Status, store::Error> {
+        let (reply, status) = oneshot::channel();
+        self.dispatcher.send(Msg::Status(reply)).map_err(|_| self.over())?;
+        status.await.map_err(|_| self.over())
+    }
+
+    /// Dead letters, by id: all that were parked before the call.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn dead_letters(&self, which: &Selection, page: Page) -> Result<Vec<DeadLetter>, store::Error> {
+        self.flush().await?;
+        self.ledger.dead_letters(which, page).await
+    }
+
+    /// The record that a delivery is about; `None` when its bus is unknown or the record is gone.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn record(&self, id: &DeliveryId) -> Result<Option<Record>, store::Error> {
+        let Some(log) = self.logs.get(&id.lane.bus) else { return Ok(None) };
+        let chunk = match log.read(id.offset, 1).await {
+            Ok(chunk) => chunk,
+            Err(store::Error::Trimmed { .. }) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let first = chunk.records().next().transpose()?;
+        Ok(first.filter(|r| r.offset == id.offset).map(|r| Record { event: r.event.detached(), ..r }))
+    }
+
+    /// Opens the selected dead letters again, under their own ids and with new budgets, in log order;
+    /// resolves when that is durable. A dead letter whose route is not configured stays as it is.
+    ///
+    /// # Errors
+    /// The store's: what was opened before stays open.
+    pub async fn redrive(&self, which: &Selection) -> Result<Redriven, store::Error> {
+        let _one = self.redriving.lock().await;
+        self.flush().await?;
+        let mut total = Redriven::default();
+        let mut page = Page { after: None, count_max: REDRIVE_PAGE };
+        loop {
+            let letters = self.ledger.dead_letters(which, page).await?;
+            let Some(last) = letters.last() else { return Ok(total) };
+            page.after = Some(last.id);
+            let counts = self.open_again(letters).await?;
+            total.redriven += counts.redriven;
+            total.orphaned += counts.orphaned;
+        }
+    }
+
+    /// What was settled before the call is in the ledger after it.
+    async fn flush(&self) -> Result<(), store::Error> {
+        self.open_again(Vec::new()).await.map(|_| ())
+    }
+
+    async fn open_again(&self, letters: Vec<DeadLetter>) -> Result<Redriven, store::Error> {
+        let (reply, counts) = oneshot::channel();
+        self.dispatcher.send(Msg::Redrive(letters, reply)).map_err(|_| self.over())?;
+        counts.await.map_err(|_| self.over())
+    }
+
+    /// Resolves when the store has failed and the process must end, with the reason.
+    pub async fn failed(&self) -> store::Error {
+        let mut failed = self.failed.clone();
+        let error = failed.wait_for(Option::is_some).await.ok().and_then(|error| error.clone());
+        match error {
+            Some(error) => error,
+            // The loops ended without a failure: the path was stopped.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops taking in, lets attempts under way end until the deadline, commits and syncs.
+    ///
+    /// # Errors
+    /// The store's: what is not committed is done again after the next start.
+    pub async fn stop(&self, deadline: Duration) -> Result<(), store::Error> {
+        self.closing.cancel();
+        self.stopping.cancel();
+        let (done, stopped) = oneshot::channel();
+        self.dispatcher.send(Msg::Stop { deadline, done }).map_err(|_| self.over())?;
+        stopped.await.map_err(|_| self.over())?;
+        let mut loops = self.loops.lock().await;
+        while loops.join_next().await.is_some() {}
+        Ok(())
+    }
+
+    fn over(&self) -> store::Error {
+        self.failed.borrow().clone().unwrap_or_else(|| store::Error::Poisoned("the path was stopped".into()))
+    }
+}
+
+/// What a redrive did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Redriven {
+    /// Deliveries opened again.
+    pub redriven: u64,
+    /// Dead letters left as they were, because their route is not configured any more.
+    pub orphaned: u64,
+}
+
+// ---------------------------------------------------------------------------------- the start
+
+fn check(topology: &Topology) -> Result<(), StartError> {
+    let mut names: Vec<String> = topology.buses.iter().map(|b| format!("buses {}", b.name)).collect();
+    names.extend(topology.targets.iter().map(|t| format!("targets {}", t.name())));
+    names.extend(topology.routes.iter().map(|r| format!("routes {}", r.name)));
+    names.sort();
+    if let Some(twice) = names.windows(2).find_map(|w| {
+        if let [a, b] = w
+            && a == b
+        {
+            Some(a)
+        } else {
+            None
+        }
+    }) {
+        return Err(StartError::Twice(twice.clone()));
+    }
+    let targets: HashSet<&TargetName> = topology.targets.iter().map(|t| t.name()).collect();
+    for route in &topology.routes {
+        if !topology.buses.iter().any(|b| b.name == route.bus) {
+            return Err(StartError::Missing(route.name.clone(), format!("bus {}", route.bus)));
+        }
+        if !targets.contains(&route.target) {
+            return Err(StartError::Missing(route.name.clone(), format!("target {}", route.target)));
+        }
+        if let Some(spec) = &route.filter {
+            Filter::parse(spec.clone()).map_err(|e| StartError::Filter(route.name.clone(), e))?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives numbers to buses and routes that have none yet; synced before anything uses them.
+async fn name(ledger: &Arc<dyn Ledger>, state: &mut State, topology: &Topology) -> Result<(), StartError> {
+    let mut changes = Vec::new();
+    let mut bus = state.buses.iter().map(|(_, id)| id.0 + 1).max().unwrap_or(0);
+    for spec in &topology.buses {
+        if !state.buses.iter().any(|(name, _)| name == &spec.name) {
+            changes.push(Change::NameBus(spec.name.clone(), BusId(bus)));
+            state.buses.push((spec.name.clone(), BusId(bus)));
+            bus += 1;
+        }
+    }
+    let known: HashSet<RouteName> = state.routes.iter().map(|(name, _)| name.clone()).collect();
+    let free = state.routes.iter().map(|(_, id)| id.0 + 1).max().unwrap_or(1);
+    for (id, spec) in (free..).map(RouteId).zip(topology.routes.iter().filter(|r| !known.contains(&r.name))) {
+        changes.push(Change::NameRoute(spec.name.clone(), id));
+        state.routes.push((spec.name.clone(), id));
+    }
+    if !changes.is_empty() {
+        ledger.commit(state.epoch, changes, Durability::Now).await?;
+    }
+    Ok(())
+}
+
+/// The configured routes hold from each bus's tail on: one synced commit for the whole change.
+async fn revise(
+    ledger: &Arc<dyn Ledger>,
+    state: &mut State,
+    topology: &Topology,
+    logs: &BTreeMap<BusId, Arc<dyn Log>>,
+    planned: &BTreeMap<BusId, Offset>,
+) -> Result<(), StartError> {
+    let buses: HashMap<BusName, BusId> = state.buses.iter().cloned().collect();
+    let routes: HashMap<RouteName, RouteId> = state.routes.iter().cloned().collect();
+    let wanted: Vec<Wanted> = topology
+        .routes
+        .iter()
+        .filter_map(|r| {
+            let (route, bus) = (*routes.get(&r.name)?, *buses.get(&r.bus)?);
+            Some(Wanted { route, name: r.name.clone(), bus, filter: plan::filter_text(r.filter.as_ref()) })
+        })
+        .collect();
+    let tail = |bus| logs.get(&bus).map(|l| l.bounds().1).unwrap_or_default();
+    let b = |bus| planned.get(&bus).copied().unwrap_or_default();
+    let mut changes = plan::revise(&state.versions, &wanted, tail, b);
+    // A new bus is planned from its first record on; said once, so that a later start need not guess.
+    changes.extend(planned.iter().map(|(bus, b)| Change::Planned(*bus, *b)));
+    state.versions = plan::revised(std::mem::take(&mut state.versions), &changes);
+    ledger.commit(state.epoch, changes, Durability::Now).await?;
+    Ok(())
+}
+
+/// Everything that the loops are made of.
+struct Parts {
+    state: State,
+    topology: Topology,
+    ledger: Arc<dyn Ledger>,
+    logs: BTreeMap<BusId, Arc<dyn Log>>,
+    planned: BTreeMap<BusId, Offset>,
+    dead_letters: Vec<(LaneId, u64)>,
+    clock: Arc<dyn Clock>,
+    stats: Arc<Stats>,
+}
+
+impl Parts {
+    async fn start(self) -> Result<Path, StartError> {
+        let (failing, failed) = watch::channel(None);
+        let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
+        let mut loops = Loops { set: JoinSet::new(), failing, dead: CancellationToken::new() };
+        let (dispatcher, messages) = mpsc::unbounded_channel();
+        let (plans, planned) = mpsc::channel(PLANNED_MAX);
+        let planners = self.planners()?;
+        let intakes = self.intakes(&mut loops, &closing).await?;
+        for (bus, planner) in planners {
+            let Some(log) = self.logs.get(&bus).cloned() else { continue };
+            let from = self.planned.get(&bus).copied().unwrap_or_default();
+            loops.spawn(plan_bus(bus, log, planner, from, plans.clone(), stopping.clone()));
+        }
+        loops.spawn(self.dispatcher(dispatcher.clone()).run(messages, planned));
+        let Parts { ledger, logs, stats, .. } = self;
+        let (redriving, loops) = (Mutex::new(()), Mutex::new(loops.set));
+        Ok(Path { stats, ledger, logs, intakes, dispatcher, failed, closing, stopping, redriving, loops })
+    }
+
+    fn planners(&self) -> Result<Vec<(BusId, Planner)>, StartError> {
+        let of = |bus: BusId| self.state.versions.iter().filter(|v| v.bus == bus).cloned().collect();
+        self.logs.keys().map(|bus| Ok((*bus, Planner::new(of(*bus))?))).collect()
+    }
+
+    async fn intakes(
+        &self,
+        loops: &mut Loops,
+        closing: &CancellationToken,
+    ) -> Result<HashMap<BusName, Intake>, StartError> {
+        let mut intakes = HashMap::new();
+        for spec in &self.topology.buses {
+            let id = self.state.buses.iter().find(|(name, _)| name == &spec.name).map(|(_, id)| id);
+            let Some(log) = id.and_then(|id| self.logs.get(id)).cloned() else { continue };
+            let mut window = Window::new(spec.dedupe_age, spec.dedupe_entries_max);
+            window.refill(&log.keys(spec.dedupe_age, spec.dedupe_entries_max).await?, self.clock.monotonic());
+            let stats = self.stats.bus(&spec.name);
+            let rules = Rules { event_bytes_max: self.topology.event_bytes_max, secret: self.state.secret };
+            let (intake, submissions) = Intake::new(rules, stats.clone());
+            let appender = Appender { log, window, clock: self.clock.clone(), stats };
+            loops.spawn(appender.run(submissions, closing.clone()));
+            intakes.insert(spec.name.clone(), intake);
+        }
+        Ok(intakes)
+    }
+
+    fn dispatcher(&self, tx: mpsc::UnboundedSender<Msg>) -> Dispatcher {
+        let configured: HashMap<&RouteName, &RouteSpec> = self.topology.routes.iter().map(|r| (&r.name, r)).collect();
+        let targets: HashMap<&TargetName, usize> =
+            self.topology.targets.iter().enumerate().map(|(i, t)| (t.name(), i)).collect();
+        let route = |(name, id): &(RouteName, RouteId)| {
+            let spec = configured.get(name);
+            let retry = spec.map(|s| s.retry).unwrap_or_default();
+            let route = Route { name: name.clone(), retry, stats: self.stats.route(name) };
+            (*id, Arc::new(route), spec.and_then(|s| targets.get(&s.target)).copied())
+        };
+        let routes = self.state.routes.iter().map(route).collect();
+        let mut set = OpenSet::new(self.state.epoch, self.topology.targets.clone(), routes);
+        let planned: Vec<(BusId, Offset)> = self.planned.iter().map(|(bus, b)| (*bus, *b)).collect();
+        set.resume(&planned, &self.state.lanes, &self.dead_letters);
+        Dispatcher::new(set, self, tx)
+    }
+}
+
+/// The loops, and what becomes of them: the first that fails stops all.
+struct Loops {
+    set: JoinSet<()>,
+    failing: watch::Sender<Option<store::Error>>,
+    dead: CancellationToken,
+}
+
+impl Loops {
+    fn spawn(&mut self, run: impl Future<Output = Result<(), store::Error>> + Send + 'static) {
+        let (failing, dead) = (self.failing.clone(), self.dead.clone());
+        self.set.spawn(async move {
+            let ended = tokio::select! {
+                biased;
+                () = dead.cancelled() => return,
+                ended = run => ended,
+            };
+            if let Err(error) = ended {
+                tracing::error!(%error, "the store has failed: intake, delivery and settling stop");
+                failing.send_if_modified(|first| first.is_none() && first.replace(error).is_none());
+                dead.cancel();
+            }
+        });
+    }
+}
+
+// ---------------------------------------------------------------------------------- steps 4 and 5
+
+/// Reads a bus record by record, in order, and says to whom each is owed.
+async fn plan_bus(
+    bus: BusId,
+    log: Arc<dyn Log>,
+    mut planner: Planner,
+    from: Offset,
+    plans: mpsc::Sender<Planned>,
+    stop: CancellationToken,
+) -> Result<(), store::Error> {
+    let mut tail = log.tail();
+    let mut from = from;
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            moved = tail.wait_for(|tail| *tail > from) => if moved.is_err() { return Ok(()) },
+        }
+        let chunk = log.read(from, PLAN_BYTES).await?;
+        let mut hits = Vec::new();
+        for record in chunk.records() {
+            let record = record?;
+            let owed = planner.owed(&record);
+            if !owed.is_empty() {
+                // Copied once for all its routes: a delivery that waits must not keep the whole chunk.
+                hits.push((Record { event: record.event.detached(), ..record }, owed.to_vec()));
+            }
+        }
+        from = chunk.next;
+        if plans.send(Planned { bus, next: from, hits }).await.is_err() {
+            return Ok(());
+        }
+    }
+}

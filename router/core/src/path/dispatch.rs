@@ -1,0 +1,434 @@
+//! Steps 5 to 7: the loop that owns the open set. It does what the set says next (calls of targets,
+//! reads of the ledger, commits), each in a task of its own, and tells the set what came of it.
+
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
+
+use super::{
+    Parts, Redriven,
+    lane::Violation,
+    open::{Job, Now, OpenSet, PageOf, Paged, unanswered},
+    status,
+};
+use crate::{
+    clock::Clock,
+    id::{BusId, Epoch, LaneId, Offset, RouteId},
+    settle::Verdict,
+    stats::{Stats, Status},
+    store::{Change, DeadLetter, Durability, Error, Ledger, Log, Pending, Record},
+    target::{Delivery, Outcome, Target},
+};
+
+/// From one commit to the next, while there is something to commit.
+pub const COMMIT_EVERY: Duration = Duration::from_millis(100);
+/// From a commit that found no space to its next try.
+const NO_SPACE_WAIT: Duration = Duration::from_secs(1);
+/// Bytes of records read at a time when a lane pages in.
+const PAGE_BYTES: usize = 256 << 10;
+
+/// What the planner of a bus found.
+pub(super) struct Planned {
+    pub bus: BusId,
+    pub next: Offset,
+    pub hits: Vec<(Record, Vec<RouteId>)>,
+}
+
+/// What the dispatcher is told.
+pub(super) enum Msg {
+    Finished { target: usize, lane: usize, probe: bool, outcomes: Vec<(Offset, Outcome)> },
+    Paged { lane: usize, page: Result<Paged, Error> },
+    Committed { result: Result<(), Error>, changes: Vec<Change>, durability: Durability, took: Duration },
+    Status(oneshot::Sender<Status>),
+    Redrive(Vec<DeadLetter>, oneshot::Sender<Redriven>),
+    Stop { deadline: Duration, done: oneshot::Sender<()> },
+}
+
+pub(super) struct Dispatcher {
+    set: OpenSet,
+    epoch: Epoch,
+    ledger: Arc<dyn Ledger>,
+    logs: BTreeMap<BusId, Arc<dyn Log>>,
+    clock: Arc<dyn Clock>,
+    running_ms_before: u64,
+    stats: Arc<Stats>,
+    known: status::Static,
+    tx: mpsc::UnboundedSender<Msg>,
+    jitter: Jitter,
+    tasks: JoinSet<()>,
+    commit: Commit,
+    stopping: Option<(Duration, oneshot::Sender<()>)>,
+}
+
+/// Where the commits are.
+#[derive(Default)]
+struct Commit {
+    under_way: bool,
+    last: Duration,
+    /// Changes that found no space, and when to try again.
+    again: Option<(Vec<Change>, Durability, Duration)>,
+    /// Who waits for what they changed to be durable.
+    waiting: Vec<Asked>,
+    /// Those of them whose change is in the commit under way.
+    answering: Vec<Asked>,
+}
+
+/// A change that somebody asked for, and what to answer once it is durable.
+struct Asked {
+    reply: oneshot::Sender<Redriven>,
+    answer: Redriven,
+}
+
+impl Asked {
+    fn done(self) {
+        // Whoever asked may be gone; what it asked for stands.
+        self.reply.send(self.answer).unwrap_or_default();
+    }
+}
+
+impl Dispatcher {
+    pub fn new(set: OpenSet, parts: &Parts, tx: mpsc::UnboundedSender<Msg>) -> Self {
+        Dispatcher {
+            set,
+            epoch: parts.state.epoch,
+            ledger: parts.ledger.clone(),
+            logs: parts.logs.clone(),
+            clock: parts.clock.clone(),
+            running_ms_before: parts.state.running_ms,
+            stats: parts.stats.clone(),
+            known: status::Static::new(parts),
+            tx,
+            jitter: Jitter::seeded(),
+            tasks: JoinSet::new(),
+            commit: Commit::default(),
+            stopping: None,
+        }
+    }
+
+    /// Runs until it is stopped, or the store fails.
+    pub async fn run(
+        mut self,
+        mut rx: mpsc::UnboundedReceiver<Msg>,
+        mut planned: mpsc::Receiver<Planned>,
+    ) -> Result<(), Error> {
+        loop {
+            while self.tasks.try_join_next().is_some() {}
+            let now = self.now();
+            if self.stopping.is_none() {
+                while let Some(job) = self.set.next_job(now) {
+                    self.start(job);
+                }
+            }
+            self.commit(now)?;
+            if self.stopped(now) {
+                return self.stop().await;
+            }
+            let sleep = self.wakeup(now).map_or(Duration::from_secs(3600), |at| at.saturating_sub(now.mono));
+            let takes = self.set.takes() && self.stopping.is_none();
+            tokio::select! {
+                biased;
+                msg = rx.recv() => {
+                    let Some(msg) = msg else { return Ok(()) };
+                    self.hear(msg)?;
+                    while let Ok(msg) = rx.try_recv() {
+                        self.hear(msg)?;
+                    }
+                }
+                Some(Planned { bus, next, hits }) = planned.recv(), if takes => {
+                    let now = self.now();
+                    self.set.plan(bus, next, hits, now);
+                }
+                () = tokio::time::sleep(sleep) => {}
+            }
+            let now = self.now();
+            self.set.woken(now);
+        }
+    }
+
+    fn now(&mut self) -> Now {
+        let mono = self.clock.monotonic();
+        let ms = u64::try_from(mono.as_millis()).unwrap_or(u64::MAX);
+        Now {
+            wall: self.clock.wall(),
+            mono,
+            running_ms: self.running_ms_before.saturating_add(ms),
+            jitter: self.jitter.next(),
+        }
+    }
+
+    fn wakeup(&self, now: Now) -> Option<Duration> {
+        let commit = match &self.commit.again {
+            _ if self.commit.under_way => None,
+            Some((_, _, at)) => Some(*at),
+            None => self.set.wants_commit().then(|| self.commit.last + COMMIT_EVERY),
+        };
+        let stop = self.stopping.as_ref().map(|(deadline, _)| *deadline);
+        let work = if self.stopping.is_none() { self.set.wakeup(now) } else { None };
+        commit.into_iter().chain(stop).chain(work).min()
+    }
+
+    fn hear(&mut self, msg: Msg) -> Result<(), Error> {
+        let now = self.now();
+        match msg {
+            Msg::Finished { target, lane, probe, outcomes } => {
+                let name = self.set.target(target).map(|(t, _)| t.name().clone());
+                let why = outcomes.first().and_then(|(_, o)| o.facts().note.clone()).unwrap_or_default();
+                match (self.set.finished(target, lane, probe, outcomes, now), name) {
+                    (Verdict::Opened(wait), Some(target)) if !probe => {
+                        tracing::warn!(%target, wait_ms = wait.as_millis(), %why, "breaker open: deliveries to the target wait");
+                    }
+                    (Verdict::Closed, Some(target)) => {
+                        tracing::info!(%target, "breaker closed: the target works again")
+                    }
+                    _ => {}
+                }
+            }
+            Msg::Paged { lane, page } => self.set.paged(lane, page?).map_err(|v| lost(&v))?,
+            Msg::Committed { result, changes, durability, took } => {
+                self.committed(result, changes, durability, took, now)?
+            }
+            Msg::Status(reply) => {
+                let status = self.known.take(&self.set, &self.logs, &self.stats, self.epoch);
+                reply.send(status).unwrap_or_default();
+            }
+            Msg::Redrive(letters, reply) => {
+                let answer = self.set.redrive(letters, now);
+                self.commit.waiting.push(Asked { reply, answer });
+            }
+            Msg::Stop { deadline, done } => self.stopping = Some((now.mono + deadline, done)),
+        }
+        Ok(())
+    }
+
+    // ------------------------------------------------------------------------ commits
+
+    fn commit(&mut self, now: Now) -> Result<(), Error> {
+        if self.commit.under_way {
+            return Ok(());
+        }
+        if let Some((_, _, at)) = &self.commit.again {
+            if *at > now.mono {
+                return Ok(());
+            }
+            if let Some((changes, durability, _)) = self.commit.again.take() {
+                self.write(changes, durability);
+            }
+            return Ok(());
+        }
+        let due = now.mono >= self.commit.last + COMMIT_EVERY || self.set.wants_commit_soon();
+        let asked = !self.commit.waiting.is_empty();
+        let wanted = asked || (due && self.set.wants_commit());
+        if !wanted {
+            return Ok(());
+        }
+        let changes = self.set.commit(now).map_err(|v| lost(&v))?;
+        self.commit.last = now.mono;
+        self.commit.answering = std::mem::take(&mut self.commit.waiting);
+        self.write(changes, if asked { Durability::Now } else { Durability::Lazy });
+        Ok(())
+    }
+
+    fn write(&mut self, changes: Vec<Change>, durability: Durability) {
+        self.commit.under_way = true;
+        let (ledger, clock, tx, epoch) = (self.ledger.clone(), self.clock.clone(), self.tx.clone(), self.epoch);
+        self.tasks.spawn(async move {
+            let started = clock.monotonic();
+            let result = ledger.commit(epoch, changes.clone(), durability).await;
+            let took = clock.monotonic().saturating_sub(started);
+            tx.send(Msg::Committed { result, changes, durability, took }).unwrap_or_default();
+        });
+    }
+
+    fn committed(
+        &mut self,
+        result: Result<(), Error>,
+        changes: Vec<Change>,
+        durability: Durability,
+        took: Duration,
+        now: Now,
+    ) -> Result<(), Error> {
+        self.commit.under_way = false;
+        self.stats.commit.observe(took);
+        match result {
+            Ok(()) => {
+                self.set.committed();
+                self.commit.answering.drain(..).for_each(Asked::done);
+                Ok(())
+            }
+            Err(Error::NoSpace(why)) => {
+                tracing::warn!(%why, "no space left for what is owed: the ledger is tried again");
+                self.commit.again = Some((changes, durability, now.mono + NO_SPACE_WAIT));
+                Ok(())
+            }
+            Err(fatal) => Err(fatal),
+        }
+    }
+
+    // ------------------------------------------------------------------------ stopping
+
+    /// Whether everything that may still end has ended.
+    fn stopped(&self, now: Now) -> bool {
+        let quiet = self.set.in_flight() == 0 && !self.commit.under_way;
+        self.stopping.as_ref().is_some_and(|(deadline, _)| quiet || now.mono >= *deadline)
+    }
+
+    /// One last commit, synced. Attempts still under way are made again after the next start.
+    async fn stop(mut self) -> Result<(), Error> {
+        let now = self.now();
+        if let Some((changes, ..)) = self.commit.again.take() {
+            self.ledger.commit(self.epoch, changes, Durability::Now).await?;
+        }
+        let changes = self.set.commit(now).map_err(|v| lost(&v))?;
+        self.ledger.commit(self.epoch, changes, Durability::Now).await?;
+        self.commit.answering.drain(..).chain(self.commit.waiting.drain(..)).for_each(Asked::done);
+        if let Some((_, done)) = self.stopping.take() {
+            done.send(()).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    // ------------------------------------------------------------------------ jobs
+
+    fn start(&mut self, job: Job) {
+        let tx = self.tx.clone();
+        match job {
+            Job::Deliver { target, lane, probe, batch } => {
+                let Some((goal, deadline)) = self.set.target(target) else { return };
+                let answer = Answer { tx, target, lane, probe, offsets: batch.iter().map(|d| d.id.offset).collect() };
+                self.tasks.spawn(deliver(goal, deadline, batch, answer));
+            }
+            Job::Page { lane, id, what, count_max } => {
+                let (ledger, log) = (self.ledger.clone(), self.logs.get(&id.bus).cloned());
+                self.tasks.spawn(async move {
+                    let page = read_page(ledger, log, id, what, count_max).await;
+                    tx.send(Msg::Paged { lane, page }).unwrap_or_default();
+                });
+            }
+        }
+    }
+}
+
+fn lost(violation: &Violation) -> Error {
+    Error::Poisoned(violation.to_string().into())
+}
+
+/// The answer that each call owes the dispatcher, whatever becomes of the call's task.
+struct Answer {
+    tx: mpsc::UnboundedSender<Msg>,
+    target: usize,
+    lane: usize,
+    probe: bool,
+    offsets: Vec<Offset>,
+}
+
+impl Answer {
+    fn give(&mut self, outcomes: Vec<Outcome>) {
+        let outcomes = std::mem::take(&mut self.offsets).into_iter().zip(outcomes).collect();
+        let Answer { target, lane, probe, .. } = *self;
+        self.tx.send(Msg::Finished { target, lane, probe, outcomes }).unwrap_or_default();
+    }
+}
+
+impl Drop for Answer {
+    /// The adapter panicked: each of its deliveries is tried again.
+    fn drop(&mut self) {
+        if !self.offsets.is_empty() {
+            let lost = self
+                .offsets
+                .iter()
+                .map(|_| unanswered(Duration::ZERO, "the adapter of the target failed; its log has the reason"))
+                .collect();
+            self.give(lost);
+        }
+    }
+}
+
+async fn deliver(target: Arc<dyn Target>, deadline: Duration, batch: Vec<Delivery>, mut answer: Answer) {
+    let started = tokio::time::Instant::now();
+    let outcomes = tokio::time::timeout(deadline, target.deliver(&batch)).await;
+    let took = started.elapsed();
+    let all = |note: &str| batch.iter().map(|_| unanswered(took, note)).collect();
+    let outcomes = match outcomes {
+        Ok(outcomes) if outcomes.len() == batch.len() => outcomes,
+        Ok(outcomes) => {
+            let (got, want) = (outcomes.len(), batch.len());
+            tracing::error!(target = %target.name(), got, want, "the adapter of a target answered for a wrong number of deliveries; all are tried again");
+            all("the adapter answered for a wrong number of deliveries")
+        }
+        Err(_) => all(&format!("no answer within {} ms", deadline.as_millis())),
+    };
+    answer.give(outcomes);
+}
+
+async fn read_page(
+    ledger: Arc<dyn Ledger>,
+    log: Option<Arc<dyn Log>>,
+    id: LaneId,
+    what: PageOf,
+    count_max: usize,
+) -> Result<Paged, Error> {
+    let (entries, next_due) = match what {
+        PageOf::Ready(from) => (ledger.ready(id, from, count_max).await?, None),
+        PageOf::Due(now) => {
+            let entries = ledger.due(id, now, count_max).await?;
+            let more = entries.len() >= count_max;
+            let next = if more { Some(now) } else { ledger.next_due(id, now).await? };
+            (entries, next)
+        }
+    };
+    let exhausted = entries.len() < count_max;
+    let missing = |offset: Offset, why: &str| Error::Damaged {
+        place: format!("record at offset {offset} of bus {}", id.bus).into(),
+        what: format!("a delivery of route {} is owed for it, but {why}; restore the bus's log from a copy", id.route)
+            .into(),
+    };
+    let Some(log) = log else {
+        return match entries.first() {
+            Some(first) => Err(missing(first.offset, "the bus is not configured any more")),
+            None => Ok(Paged { what, entries: Vec::new(), exhausted, next_due }),
+        };
+    };
+    let mut sorted: Vec<Pending> = entries;
+    sorted.sort_by_key(|p| p.offset);
+    let mut found = Vec::with_capacity(sorted.len());
+    let mut sorted = sorted.into_iter().peekable();
+    while let Some(first) = sorted.peek().map(|p| p.offset) {
+        let chunk = log.read(first, PAGE_BYTES).await?;
+        let before = found.len();
+        for record in chunk.records() {
+            let record = record?;
+            let Some(pending) = sorted.next_if(|p| p.offset == record.offset) else { continue };
+            found.push((pending, Record { event: record.event.detached(), ..record }));
+        }
+        if found.len() == before {
+            return Err(missing(first, "it is not in the log"));
+        }
+    }
+    Ok(Paged { what, entries: found, exhausted, next_due })
+}
+
+/// Numbers drawn evenly from `0.0..1.0`: SplitMix64 (G. L. Steele, D. Lea, C. H. Flood, 2014).
+struct Jitter(u64);
+
+impl Jitter {
+    fn seeded() -> Self {
+        Jitter(RandomState::new().build_hasher().finish())
+    }
+
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        let bits = (z ^ (z >> 31)) >> 11;
+        bits as f64 / (1u64 << 53) as f64
+    }
+}

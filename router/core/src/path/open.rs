@@ -1,0 +1,814 @@
+//! The open set: every delivery that is owed and not yet settled, by lane and target. No I/O, no
+//! clock: the dispatcher asks it what to do next, does that, and tells it what came of it.
+//!
+//! # The invariant
+//! *Every offset below B is settled for every lane, except the pending entries in the ledger.* A commit
+//! carries B = what was planned, an entry for each delivery below it that is still open and not yet
+//! stored as it is, and the removal of entries settled meanwhile. [`OpenSet::commit`] counts each
+//! touched lane's deliveries before it hands the changes out and refuses when one is missing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    Redriven,
+    lane::{Lane, Limits, Open, Route, State, Violation},
+};
+use crate::{
+    clock::Timestamp,
+    id::{BusId, DeliveryId, Epoch, LaneId, Offset, RouteId, RunId},
+    settle::{self, Breaker, Gate, Seen, Settlement, Verdict},
+    stats::{BreakerState, LaneStateName, TargetStatus},
+    store::{Attempts, Change, DeadLetter, LaneState, Pending, Record},
+    target::{BatchLimits, Delivery, Facts, Outcome, Scope, Target},
+};
+
+/// Due entries read from the ledger at a time, those in memory on top.
+const DUE_PAGE: usize = 256;
+
+/// The moment at which something is decided.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    pub wall: Timestamp,
+    pub mono: Duration,
+    /// The router's running time in all.
+    pub running_ms: u64,
+    /// A number drawn evenly from `0.0..1.0`.
+    pub jitter: f64,
+}
+
+/// What the dispatcher is to do.
+pub(super) enum Job {
+    /// Call the target.
+    Deliver { target: usize, lane: usize, probe: bool, batch: Vec<Delivery> },
+    /// Read ready entries of a lane from an offset on, or those that are due, and their records.
+    Page { lane: usize, id: LaneId, what: PageOf, count_max: usize },
+}
+
+/// Which entries to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PageOf {
+    Ready(Offset),
+    Due(Timestamp),
+}
+
+/// What a read of the ledger found.
+pub(super) struct Paged {
+    pub what: PageOf,
+    pub entries: Vec<(Pending, Record)>,
+    /// Fewer entries were there than asked for.
+    pub exhausted: bool,
+    /// After a read of due ones: when the next is due.
+    pub next_due: Option<Timestamp>,
+}
+
+struct Goal {
+    target: Arc<dyn Target>,
+    limits: BatchLimits,
+    breaker: Breaker,
+    in_flight: usize,
+    successes: u64,
+    tried: bool,
+    lanes: Vec<usize>,
+    queue: VecDeque<usize>,
+}
+
+/// See the module.
+pub(super) struct OpenSet {
+    epoch: Epoch,
+    limits: Limits,
+    routes: HashMap<RouteId, (Arc<Route>, Option<usize>)>,
+    targets: Vec<Goal>,
+    lanes: Vec<Lane>,
+    index: HashMap<LaneId, usize>,
+    planned: BTreeMap<BusId, Offset>,
+    planned_moved: bool,
+    /// Targets that may have something to send.
+    hot: BTreeSet<usize>,
+    /// Lanes that may have something to page in.
+    thirsty: BTreeSet<usize>,
+    /// Lanes that the next commit says something about.
+    dirty: BTreeSet<usize>,
+    /// Lanes with entries that are only in the ledger, or that a read of it may show though they are settled.
+    spilled: BTreeSet<usize>,
+    /// Targets whose breaker is not closed.
+    broken: BTreeSet<usize>,
+    /// When in-memory deliveries are due: moment, lane, offset.
+    timers: BTreeSet<(Duration, usize, Offset)>,
+    changes: Vec<Change>,
+    fresh: usize,
+    committing: u64,
+    committed: u64,
+}
+
+impl OpenSet {
+    pub fn new(epoch: Epoch, targets: Vec<Arc<dyn Target>>, routes: Vec<(RouteId, Arc<Route>, Option<usize>)>) -> Self {
+        let goal = |target: Arc<dyn Target>| Goal {
+            limits: target.limits(),
+            target,
+            breaker: Breaker::default(),
+            in_flight: 0,
+            successes: 0,
+            tried: false,
+            lanes: Vec::new(),
+            queue: VecDeque::new(),
+        };
+        OpenSet {
+            epoch,
+            limits: Limits::default(),
+            routes: routes.into_iter().map(|(id, route, target)| (id, (route, target))).collect(),
+            targets: targets.into_iter().map(goal).collect(),
+            lanes: Vec::new(),
+            index: HashMap::new(),
+            planned: BTreeMap::new(),
+            planned_moved: false,
+            hot: BTreeSet::new(),
+            thirsty: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            spilled: BTreeSet::new(),
+            broken: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            changes: Vec::new(),
+            fresh: 0,
+            committing: 0,
+            committed: 0,
+        }
+    }
+
+    /// Takes up what the ledger holds at a start.
+    pub fn resume(&mut self, planned: &[(BusId, Offset)], lanes: &[LaneState], dead_letters: &[(LaneId, u64)]) {
+        self.planned = planned.iter().copied().collect();
+        for state in lanes {
+            let at = self.lane(state.lane);
+            let Some(lane) = self.lanes.get_mut(at) else { continue };
+            (lane.ledger_ready, lane.ledger_waiting) = (state.ready, state.waiting);
+            (lane.ledger_from, lane.ledger_due) = (state.ready_first.unwrap_or_default(), state.due_first);
+            lane.opened = state.ready + state.waiting;
+            lane.route.stats.resumed.add(lane.opened);
+            self.thirsty.insert(at);
+            self.spilled.insert(at);
+        }
+        for (id, count) in dead_letters {
+            let at = self.lane(*id);
+            if let Some(lane) = self.lanes.get_mut(at) {
+                lane.dead_letters = *count;
+            }
+        }
+    }
+
+    /// Offset below which everything of a bus is planned.
+    pub fn planned(&self, bus: BusId) -> Offset {
+        self.planned.get(&bus).copied().unwrap_or_default()
+    }
+
+    /// Whether there is room for more planned deliveries.
+    pub fn takes(&self) -> bool {
+        self.fresh < self.limits.fresh_max
+    }
+
+    // ------------------------------------------------------------------------ step 5, from the planner
+
+    /// The planner has judged everything of a bus below `next`; these are owed.
+    pub fn plan(&mut self, bus: BusId, next: Offset, hits: Vec<(Record, Vec<RouteId>)>, now: Now) {
+        for (record, routes) in hits {
+            for route in routes {
+                self.open(LaneId { bus, route, run: RunId(0) }, &record, now);
+            }
+        }
+        self.planned.insert(bus, next);
+        self.planned_moved = true;
+    }
+
+    fn open(&mut self, id: LaneId, record: &Record, now: Now) {
+        let at = self.lane(id);
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        lane.opened += 1;
+        lane.route.stats.matched.add(1);
+        self.dirty.insert(at);
+        if !lane.takes(&self.limits) {
+            if lane.fresh.is_empty() && lane.ledger_ready == 0 {
+                lane.ledger_from = record.offset;
+            }
+            lane.fresh.push((record.offset, now.running_ms));
+            self.fresh += 1;
+            return;
+        }
+        let open = Open {
+            appended: record.appended,
+            event: record.event.clone(),
+            attempts: Attempts::default(),
+            opened_ms: now.running_ms,
+            state: State::Ready,
+            stored: None,
+            dirty: true,
+            mark: 0,
+        };
+        lane.admit(record.offset, open);
+        self.queue(at);
+    }
+
+    /// The lane's index, made when new.
+    fn lane(&mut self, id: LaneId) -> usize {
+        if let Some(at) = self.index.get(&id) {
+            return *at;
+        }
+        // Every route has a name in the ledger. Should one have none, what it is owed is kept and shown all the same.
+        let nameless = || (Arc::new(Route::nameless(id.route)), None);
+        let (route, target) = self.routes.get(&id.route).cloned().unwrap_or_else(nameless);
+        let at = self.lanes.len();
+        self.lanes.push(Lane::new(id, route, target));
+        self.index.insert(id, at);
+        if let Some(goal) = target.and_then(|t| self.targets.get_mut(t)) {
+            goal.lanes.push(at);
+        }
+        at
+    }
+
+    /// A lane has something ready: its target looks at it.
+    fn queue(&mut self, at: usize) {
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        let Some(target) = lane.target else { return };
+        if lane.stopped.is_some() || lane.ready.is_empty() {
+            return;
+        }
+        if !std::mem::replace(&mut lane.queued, true)
+            && let Some(goal) = self.targets.get_mut(target)
+        {
+            goal.queue.push_back(at);
+        }
+        self.hot.insert(target);
+    }
+
+    // ------------------------------------------------------------------------ step 6, to the targets
+
+    /// The next thing to do now; `None` when everything that can be under way is.
+    pub fn next_job(&mut self, now: Now) -> Option<Job> {
+        self.ripen(now);
+        while let Some(at) = self.thirsty.pop_first() {
+            if let Some(job) = self.page(at, now) {
+                return Some(job);
+            }
+        }
+        while let Some(target) = self.hot.first().copied() {
+            if let Some(job) = self.deliver(target, now) {
+                return Some(job);
+            }
+            self.hot.remove(&target);
+        }
+        None
+    }
+
+    /// Deliveries whose wait is over become ready.
+    fn ripen(&mut self, now: Now) {
+        while let Some((due, at, offset)) = self.timers.first().copied().filter(|(due, ..)| *due <= now.mono) {
+            self.timers.pop_first();
+            let Some(lane) = self.lanes.get_mut(at) else { continue };
+            if lane.open.get(&offset).is_some_and(|o| o.state == State::Waiting(due)) {
+                lane.set(offset, State::Ready);
+                self.queue(at);
+            }
+        }
+    }
+
+    fn page(&mut self, at: usize, now: Now) -> Option<Job> {
+        let committed = self.committed;
+        let lane = self.lanes.get_mut(at)?;
+        let (what, count) = if lane.page_due(committed, now.wall, &self.limits) {
+            (PageOf::Due(now.wall), DUE_PAGE)
+        } else {
+            let count = lane.page_ready(committed, &self.limits);
+            if count == 0 {
+                return None;
+            }
+            (PageOf::Ready(lane.ledger_from), count)
+        };
+        lane.paging = true;
+        lane.paged_after = self.committing;
+        // Entries that are in memory, or settled a moment ago, may be read too: they do not count.
+        let from = if let PageOf::Ready(from) = what { from } else { Offset(0) };
+        let known = lane.open.keys().chain(lane.gone.keys()).filter(|o| **o >= from).count();
+        let count_max = count + known;
+        Some(Job::Page { lane: at, id: lane.id, what, count_max })
+    }
+
+    fn deliver(&mut self, target: usize, now: Now) -> Option<Job> {
+        let goal = self.targets.get(target)?;
+        if goal.in_flight >= goal.limits.in_flight_max {
+            return None;
+        }
+        match goal.breaker.gate(now.mono) {
+            Gate::Closed(_) => None,
+            Gate::Probe => {
+                let (lane, offset) = self.probe(target, now)?;
+                let batch = self.send(lane, vec![offset]);
+                self.launch(target, lane, true, batch)
+            }
+            Gate::Open => loop {
+                let lane = self.targets.get_mut(target)?.queue.pop_front()?;
+                if let Some(l) = self.lanes.get_mut(lane) {
+                    l.queued = false;
+                }
+                let offsets = self.batch(target, lane, now);
+                if !offsets.is_empty() {
+                    let batch = self.send(lane, offsets);
+                    self.queue(lane);
+                    return self.launch(target, lane, false, batch);
+                }
+            },
+        }
+    }
+
+    /// The oldest delivery that was never tried; else the oldest that has not failed in this opening; else
+    /// the oldest. What has failed before may be why the breaker opened, and says little of the target.
+    fn probe(&mut self, target: usize, now: Now) -> Option<(usize, Offset)> {
+        let lanes = self.targets.get(target)?.lanes.clone();
+        for at in &lanes {
+            // What is used up ends here, so that it is not sent as the probe.
+            self.expire_ready(target, *at, now);
+        }
+        let goal = self.targets.get(target)?;
+        let lanes =
+            || lanes.iter().filter_map(|at| Some((*at, self.lanes.get(*at)?))).filter(|(_, l)| l.stopped.is_none());
+        let oldest = |wanted: &dyn Fn(LaneId, Offset, &Open) -> bool| {
+            lanes()
+                .filter_map(|(at, lane)| {
+                    let open = |offset: &Offset| Some((*offset, lane.open.get(offset)?));
+                    let mut ready = lane.ready.iter().filter_map(open);
+                    let (offset, open) = ready.find(|(offset, open)| wanted(lane.id, *offset, open))?;
+                    Some((open.appended, at, offset))
+                })
+                .min()
+        };
+        let untried = oldest(&|_, _, open| open.attempts.count == 0);
+        let unfailed = || oldest(&|lane, offset, _| !goal.breaker.has_failed(lane, offset));
+        let probe = untried.or_else(unfailed).or_else(|| oldest(&|_, _, _| true));
+        probe.map(|(_, at, offset)| (at, offset))
+    }
+
+    fn expire_ready(&mut self, target: usize, at: usize, now: Now) {
+        let first = |set: &OpenSet| set.lanes.get(at).and_then(|l| l.ready.first().copied());
+        while let Some(offset) = first(self) {
+            if !self.expire(target, at, offset, now) {
+                break;
+            }
+        }
+    }
+
+    /// Ready offsets of a lane that go together, oldest first.
+    fn batch(&mut self, target: usize, at: usize, now: Now) -> Vec<Offset> {
+        let Some(limits) = self.targets.get(target).map(|g| g.limits) else { return Vec::new() };
+        let (mut offsets, mut bytes) = (Vec::new(), 0);
+        let mut from = Offset(0);
+        while offsets.len() < limits.count_max.max(1) {
+            let Some(offset) = self.lanes.get(at).and_then(|l| l.ready.range(from..).next().copied()) else { break };
+            from = offset.next();
+            if self.expire(target, at, offset, now) {
+                continue;
+            }
+            let size = self.lanes.get(at).and_then(|l| l.open.get(&offset)).map_or(0, |o| o.event.body().len());
+            if !offsets.is_empty() && bytes + size > limits.bytes_max {
+                break;
+            }
+            bytes += size;
+            offsets.push(offset);
+        }
+        offsets
+    }
+
+    /// Ends a delivery whose budget is used up; true when it did.
+    fn expire(&mut self, target: usize, at: usize, offset: Offset, now: Now) -> bool {
+        let Some(goal) = self.targets.get(target) else { return false };
+        let (successes, tried) = (goal.successes, goal.tried);
+        let Some(lane) = self.lanes.get_mut(at) else { return false };
+        let retry = lane.route.retry;
+        let Some(open) = lane.open.get_mut(&offset) else { return false };
+        if successes > open.mark && open.attempts.uncounted > 0 {
+            settle::count_failures(&mut open.attempts);
+        }
+        let age = if tried { age(open.opened_ms, now) } else { Duration::ZERO };
+        let Some((reason, note)) = settle::exhausted(&open.attempts, &retry, age) else { return false };
+        self.bury(at, offset, reason, note, now);
+        true
+    }
+
+    /// Marks deliveries as in flight and writes them as the target sees them.
+    fn send(&mut self, at: usize, offsets: Vec<Offset>) -> Vec<Delivery> {
+        let epoch = self.epoch;
+        let Some(lane) = self.lanes.get_mut(at) else { return Vec::new() };
+        let mut batch = Vec::with_capacity(offsets.len());
+        for offset in offsets {
+            lane.set(offset, State::InFlight);
+            let Some(open) = lane.open.get(&offset) else { continue };
+            batch.push(Delivery {
+                id: DeliveryId { epoch, lane: lane.id, offset },
+                attempt: open.attempts.count.saturating_add(1),
+                route: lane.route.name.clone(),
+                appended: open.appended,
+                event: open.event.clone(),
+            });
+        }
+        batch
+    }
+
+    fn launch(&mut self, target: usize, lane: usize, probe: bool, batch: Vec<Delivery>) -> Option<Job> {
+        let goal = self.targets.get_mut(target)?;
+        goal.in_flight += 1;
+        goal.tried = true;
+        if probe {
+            goal.breaker.probe_sent();
+        }
+        Some(Job::Deliver { target, lane, probe, batch })
+    }
+
+    /// How to call a target.
+    pub fn target(&self, target: usize) -> Option<(Arc<dyn Target>, Duration)> {
+        self.targets.get(target).map(|g| (g.target.clone(), g.limits.deadline))
+    }
+
+    // ------------------------------------------------------------------------ step 7, from the targets
+
+    /// A call of a target ended. Returns how its breaker changed.
+    pub fn finished(
+        &mut self,
+        target: usize,
+        at: usize,
+        probe: bool,
+        outcomes: Vec<(Offset, Outcome)>,
+        now: Now,
+    ) -> Verdict {
+        let mut verdict = Verdict::Same;
+        if let Some(goal) = self.targets.get_mut(target) {
+            goal.in_flight = goal.in_flight.saturating_sub(1);
+        }
+        for (offset, outcome) in outcomes {
+            let Some(id) = self.lanes.get(at).map(|l| l.id) else { continue };
+            if let Some(goal) = self.targets.get_mut(target) {
+                let seen = Seen { delivery: (id, offset), outcome: &outcome, probe };
+                match goal.breaker.judge(seen, now.mono, now.jitter) {
+                    Verdict::Same => {}
+                    changed => verdict = changed,
+                }
+                if matches!(outcome, Outcome::Delivered { .. }) {
+                    goal.successes += 1;
+                }
+            }
+            self.settle(target, at, offset, outcome, now);
+        }
+        self.dirty.insert(at);
+        self.thirsty.insert(at);
+        self.queue(at);
+        self.hot.insert(target);
+        if let Verdict::Opened(_) = verdict {
+            self.broken.insert(target);
+        }
+        if verdict == Verdict::Closed {
+            self.broken.remove(&target);
+            for lane in self.targets.get(target).map(|g| g.lanes.clone()).unwrap_or_default() {
+                self.queue(lane);
+            }
+        }
+        verdict
+    }
+
+    fn settle(&mut self, target: usize, at: usize, offset: Offset, outcome: Outcome, now: Now) {
+        let successes = self.targets.get(target).map_or(0, |g| g.successes);
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        let route = lane.route.clone();
+        count_attempt(&route, &outcome);
+        let Some(open) = lane.open.get_mut(&offset) else { return };
+        if let Outcome::Delivered { replies, .. } = &outcome {
+            route.stats.delivered.add(1);
+            route.stats.latency.observe(now.wall.since(open.appended));
+            route.stats.replies_ignored.add(u64::try_from(replies.len()).unwrap_or(u64::MAX));
+            self.end(at, offset);
+            return;
+        }
+        if successes > open.mark && open.attempts.uncounted > 0 {
+            settle::count_failures(&mut open.attempts);
+        }
+        open.mark = successes;
+        settle::record(&mut open.attempts, &outcome, now.wall);
+        open.dirty = true;
+        let settlement = settle::settle(&open.attempts, &outcome, &route.retry, age(open.opened_ms, now), now.jitter);
+        lane.touched.push(offset);
+        match settlement {
+            Settlement::Done => {
+                self.end(at, offset);
+            }
+            Settlement::Wait => lane.set(offset, State::Ready),
+            Settlement::Retry(delay) => {
+                let due = now.mono + delay;
+                lane.set(offset, State::Waiting(due));
+                self.timers.insert((due, at, offset));
+            }
+            Settlement::Stop => {
+                lane.set(offset, State::Ready);
+                if let Outcome::Stop { code, .. } = outcome {
+                    lane.stopped = Some(code);
+                    tracing::warn!(route = %lane.route.name, code = code.0, "lane stopped: its target says that it is gone; a restart tries it again");
+                }
+            }
+            Settlement::DeadLetter(reason, note) => self.bury(at, offset, reason, note, now),
+        }
+    }
+
+    /// Settled: it leaves memory, and the ledger if it is there.
+    fn end(&mut self, at: usize, offset: Offset) -> Option<Open> {
+        let next = self.committing + 1;
+        let lane = self.lanes.get_mut(at)?;
+        let open = lane.remove(offset)?;
+        lane.settled += 1;
+        if let Some(due) = open.stored {
+            self.changes.push(Change::Drop { lane: lane.id, offset, due });
+            lane.gone.insert(offset, next);
+            self.spilled.insert(at);
+        }
+        self.dirty.insert(at);
+        self.thirsty.insert(at);
+        Some(open)
+    }
+
+    /// Settled as a dead letter. Its lane has a target: only what was to be sent there comes here.
+    fn bury(&mut self, at: usize, offset: Offset, reason: Box<str>, note: Box<str>, now: Now) {
+        let goal = self.lanes.get(at).and_then(|l| l.target).and_then(|t| self.targets.get(t));
+        // Asked before the delivery leaves the lane: without a target to name it stays owed.
+        let Some(target) = goal.map(|g| g.target.name().clone()) else { return };
+        let Some(open) = self.end(at, offset) else { return };
+        let epoch = self.epoch;
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        lane.dead_letters += 1;
+        lane.route.stats.dead_lettered.add(1);
+        self.changes.push(Change::PutDeadLetter(Box::new(DeadLetter {
+            id: DeliveryId { epoch, lane: lane.id, offset },
+            route: lane.route.name.clone(),
+            target,
+            reason,
+            note,
+            at: now.wall,
+            attempts: open.attempts,
+        })));
+    }
+
+    // ------------------------------------------------------------------------ to and from the ledger
+
+    /// A read of the ledger ended.
+    pub fn paged(&mut self, at: usize, paged: Paged) -> Result<(), Violation> {
+        let (committed, committing) = (self.committed, self.committing);
+        let Some(lane) = self.lanes.get_mut(at) else { return Ok(()) };
+        lane.paging = false;
+        let mut taken = 0;
+        for (pending, record) in paged.entries {
+            let offset = pending.offset;
+            if let PageOf::Ready(_) = paged.what {
+                lane.ledger_from = offset.next();
+            }
+            if lane.open.contains_key(&offset) || lane.gone.contains_key(&offset) {
+                continue;
+            }
+            taken += 1;
+            let open = Open {
+                appended: record.appended,
+                event: record.event,
+                opened_ms: pending.opened_ms,
+                attempts: pending.attempts,
+                state: State::Ready,
+                stored: Some(pending.due),
+                dirty: false,
+                mark: 0,
+            };
+            lane.admit(offset, open);
+        }
+        if let Some(back) = lane.rewind.take() {
+            lane.ledger_from = lane.ledger_from.min(back);
+        }
+        match paged.what {
+            PageOf::Due(_) => {
+                lane.ledger_waiting = lane.ledger_waiting.saturating_sub(taken);
+                lane.ledger_due = paged.next_due;
+            }
+            PageOf::Ready(_) => {
+                lane.ledger_ready = lane.ledger_ready.saturating_sub(taken);
+                // Where nothing was spilled since the read began, everything that was counted had to be there.
+                let spilled = lane.paged_after != committing || lane.readable_after > committed;
+                if paged.exhausted && lane.ledger_ready > 0 && !spilled {
+                    return Err(lane.violation());
+                }
+            }
+        }
+        lane.forget_gone(committed);
+        self.dirty.insert(at);
+        self.thirsty.insert(at);
+        self.queue(at);
+        Ok(())
+    }
+
+    /// Whether there is something to commit.
+    pub fn wants_commit(&self) -> bool {
+        self.planned_moved || !self.changes.is_empty() || !self.dirty.is_empty()
+    }
+
+    /// Whether what waits for a commit is much.
+    pub fn wants_commit_soon(&self) -> bool {
+        self.fresh >= self.limits.fresh_max / 2
+    }
+
+    /// The changes of the next commit; one at a time, in the order they are asked for.
+    pub fn commit(&mut self, now: Now) -> Result<Vec<Change>, Violation> {
+        let mut changes = std::mem::take(&mut self.changes);
+        self.committing += 1;
+        for at in std::mem::take(&mut self.dirty) {
+            self.commit_lane(at, now, &mut changes)?;
+        }
+        self.fresh = 0;
+        self.planned_moved = false;
+        changes.push(Change::Running(now.running_ms));
+        changes.extend(self.planned.iter().map(|(bus, b)| Change::Planned(*bus, *b)));
+        Ok(changes)
+    }
+
+    fn commit_lane(&mut self, at: usize, now: Now, changes: &mut Vec<Change>) -> Result<(), Violation> {
+        let commit = self.committing;
+        let Some(lane) = self.lanes.get_mut(at) else { return Ok(()) };
+        if lane.opened != lane.settled + lane.owed() {
+            return Err(lane.violation());
+        }
+        for offset in std::mem::take(&mut lane.touched) {
+            let Some(open) = lane.open.get(&offset).filter(|o| o.dirty) else { continue };
+            let due = match open.state {
+                State::Waiting(due) => Some(now.wall.after(due.saturating_sub(now.mono))),
+                State::Ready | State::InFlight => None,
+            };
+            changes.push(Change::Put { pending: lane.pending(offset, open, due), replaces: open.stored });
+            if let Some(open) = lane.open.get_mut(&offset) {
+                (open.stored, open.dirty) = (Some(due), false);
+            }
+        }
+        for (offset, opened_ms) in lane.fresh.drain(..) {
+            let attempts = Attempts::default();
+            let pending = Pending { lane: lane.id, offset, due: None, opened_ms, attempts };
+            changes.push(Change::Put { pending, replaces: None });
+            lane.ledger_ready += 1;
+            lane.readable_after = commit;
+            self.spilled.insert(at);
+        }
+        while lane.waiting.len() > self.limits.waiting_max {
+            let Some((due, offset)) = lane.waiting.last().copied() else { break };
+            let stored = lane.open.get(&offset).and_then(|o| o.stored).flatten();
+            lane.remove(offset);
+            self.timers.remove(&(due, at, offset));
+            lane.ledger_waiting += 1;
+            // A read that is under way may have seen the entry that this commit replaces.
+            lane.gone.insert(offset, commit);
+            lane.ledger_due = lane.ledger_due.min(stored).or(stored);
+            lane.readable_after = commit;
+            self.spilled.insert(at);
+        }
+        Ok(())
+    }
+
+    /// The last commit is done.
+    pub fn committed(&mut self) {
+        self.committed = self.committing;
+        let (committed, lanes, thirsty) = (self.committed, &mut self.lanes, &mut self.thirsty);
+        self.spilled.retain(|at| {
+            let Some(lane) = lanes.get_mut(*at) else { return false };
+            lane.forget_gone(committed);
+            let left = lane.ledger_ready > 0 || lane.ledger_waiting > 0;
+            if left {
+                thirsty.insert(*at);
+            }
+            left || !lane.gone.is_empty()
+        });
+    }
+
+    /// Opens dead letters again, but for those whose route is not configured; they are readable after
+    /// the next commit.
+    pub fn redrive(&mut self, letters: Vec<DeadLetter>, now: Now) -> Redriven {
+        let mut counts = Redriven::default();
+        let next = self.committing + 1;
+        for letter in letters {
+            let configured = self.routes.get(&letter.id.lane.route).is_some_and(|(_, target)| target.is_some());
+            if !configured {
+                counts.orphaned += 1;
+                continue;
+            }
+            let at = self.lane(letter.id.lane);
+            let Some(lane) = self.lanes.get_mut(at) else { continue };
+            let offset = letter.id.offset;
+            let mut attempts = letter.attempts;
+            settle::renew(&mut attempts);
+            let pending = Pending { lane: lane.id, offset, due: None, opened_ms: now.running_ms, attempts };
+            self.changes.push(Change::DropDeadLetter(letter.id));
+            self.changes.push(Change::Put { pending, replaces: None });
+            let first =
+                if lane.ledger_ready == 0 && lane.fresh.is_empty() { offset } else { lane.ledger_from.min(offset) };
+            lane.ledger_from = first;
+            if lane.paging {
+                lane.rewind = Some(lane.rewind.map_or(offset, |r| r.min(offset)));
+            }
+            lane.ledger_ready += 1;
+            lane.readable_after = next;
+            lane.opened += 1;
+            lane.dead_letters = lane.dead_letters.saturating_sub(1);
+            lane.route.stats.redriven.add(1);
+            // A read that is under way must not take what it sees of it for the new entry.
+            if lane.paging {
+                lane.gone.insert(offset, next);
+            } else {
+                lane.gone.remove(&offset);
+            }
+            self.spilled.insert(at);
+            self.dirty.insert(at);
+            counts.redriven += 1;
+        }
+        counts
+    }
+
+    // ------------------------------------------------------------------------ for whoever waits or watches
+
+    /// The next moment at which there is something to do, if nothing comes in until then.
+    pub fn wakeup(&self, now: Now) -> Option<Duration> {
+        let timer = self.timers.first().map(|(due, ..)| *due);
+        let breakers =
+            self.broken.iter().filter_map(|t| self.targets.get(*t)).filter_map(|g| match g.breaker.gate(now.mono) {
+                Gate::Closed(until) => until,
+                Gate::Probe | Gate::Open => None,
+            });
+        let spilled = self.spilled.iter().filter_map(|at| self.lanes.get(*at));
+        let pages = spilled.filter(|l| l.ledger_waiting > 0 && !l.paging).filter_map(|l| l.ledger_due);
+        // A lane that is full pages in as it drains: looking more often than this helps nobody.
+        let pages = pages.map(|due| now.mono + due.since(now.wall).max(Duration::from_millis(50)));
+        timer.into_iter().chain(breakers).chain(pages).min()
+    }
+
+    /// The wait for [`OpenSet::wakeup`] is over: what had to wait for time is looked at again.
+    pub fn woken(&mut self, now: Now) {
+        for at in &self.broken {
+            if self.targets.get(*at).is_some_and(|g| g.breaker.gate(now.mono) == Gate::Probe) {
+                self.hot.insert(*at);
+            }
+        }
+        for at in &self.spilled {
+            let due = |l: &&Lane| l.ledger_waiting > 0 && l.ledger_due.is_none_or(|due| due <= now.wall);
+            if self.lanes.get(*at).filter(due).is_some() {
+                self.thirsty.insert(*at);
+            }
+        }
+    }
+
+    /// Calls under way.
+    pub fn in_flight(&self) -> usize {
+        self.targets.iter().map(|g| g.in_flight).sum()
+    }
+
+    pub fn target_statuses(&self) -> Vec<TargetStatus> {
+        let status = |g: &Goal| TargetStatus {
+            name: g.target.name().clone(),
+            breaker: g.breaker.state(),
+            in_flight: u64::try_from(g.in_flight).unwrap_or(u64::MAX),
+            delivered: g.successes,
+        };
+        self.targets.iter().map(status).collect()
+    }
+
+    /// Lanes with what they are doing.
+    pub fn lanes(&self) -> impl Iterator<Item = (&Lane, LaneStateName)> {
+        self.lanes.iter().map(|lane| {
+            let breaker = lane.target.and_then(|t| self.targets.get(t)).map(|g| g.breaker.state());
+            let state = match breaker {
+                None => LaneStateName::Orphaned,
+                Some(_) if lane.stopped.is_some() => LaneStateName::Stopped,
+                Some(BreakerState::Closed) => LaneStateName::Active,
+                Some(_) => LaneStateName::Paused,
+            };
+            (lane, state)
+        })
+    }
+}
+
+fn age(opened_ms: u64, now: Now) -> Duration {
+    Duration::from_millis(now.running_ms.saturating_sub(opened_ms))
+}
+
+fn count_attempt(route: &Route, outcome: &Outcome) {
+    match outcome {
+        Outcome::Delivered { .. } => &route.stats.attempts_delivered,
+        Outcome::Retry { .. } => &route.stats.attempts_retry,
+        Outcome::Refused { .. } => &route.stats.attempts_refused,
+        Outcome::Stop { .. } => &route.stats.attempts_stop,
+    }
+    .add(1);
+}
+
+/// What a call that did not answer in time, or whose task ended without a word, means for each of its deliveries.
+pub(super) fn unanswered(took: Duration, note: &str) -> Outcome {
+    let facts = Facts { took, note: Some(note.into()), ..Facts::default() };
+    Outcome::Retry { facts, scope: Scope::Event, not_before: None }
+}
+
+#[cfg(test)]
+#[path = "open_tests.rs"]
+mod tests;

@@ -1,0 +1,334 @@
+//! The open set against a model of the ledger, over random schedules: commits land late, reads of the
+//! ledger are answered late, attempts end in any way, the process dies at any moment.
+//!
+//! Goals: a change never says something of the ledger that is not so; nothing is settled twice in one
+//! life; what is owed is delivered or parked in the end, whatever happened.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use schemas::{Code, Event, Form};
+
+use super::*;
+use crate::{
+    clock::Timestamp,
+    id::{RouteName, TargetName},
+    settle::RetryPolicy,
+    stats::Stats,
+    target::{Partial, Reason},
+};
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % n
+    }
+}
+
+struct Nobody(TargetName, usize);
+
+#[async_trait]
+impl Target for Nobody {
+    fn name(&self) -> &TargetName {
+        &self.0
+    }
+    fn limits(&self) -> BatchLimits {
+        let deadline = Duration::from_secs(1);
+        BatchLimits { count_max: self.1, bytes_max: 1 << 20, in_flight_max: 3, partial: Partial::PerEvent, deadline }
+    }
+    async fn check(&self) -> Result<(), Reason> {
+        Ok(())
+    }
+    async fn deliver(&self, _: &[Delivery]) -> Vec<Outcome> {
+        unreachable!("the test answers for it")
+    }
+}
+
+/// The ledger of one bus, as the changes make it. Every change is held to what is there.
+#[derive(Clone, Default)]
+struct Model {
+    planned: Offset,
+    running_ms: u64,
+    entries: BTreeMap<(LaneId, Offset), Pending>,
+    dead: BTreeMap<(LaneId, Offset), DeadLetter>,
+}
+
+impl Model {
+    fn apply(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            match change {
+                Change::Planned(_, b) => {
+                    assert!(b >= self.planned, "B never goes back");
+                    self.planned = b;
+                }
+                Change::Running(ms) => self.running_ms = ms,
+                Change::Put { pending, replaces } => {
+                    let key = (pending.lane, pending.offset);
+                    let there = self.entries.get(&key).map(|p| p.due);
+                    assert_eq!(there, replaces, "an entry is put in place of what is there: {key:?}");
+                    self.entries.insert(key, pending);
+                }
+                Change::Drop { lane, offset, due } => {
+                    let there = self.entries.remove(&(lane, offset)).map(|p| p.due);
+                    assert_eq!(there, Some(due), "an entry is dropped that is there: {lane:?} {offset}");
+                }
+                Change::PutDeadLetter(d) => {
+                    assert!(self.dead.insert((d.id.lane, d.id.offset), *d).is_none(), "parked once");
+                }
+                Change::DropDeadLetter(id) => {
+                    assert!(self.dead.remove(&(id.lane, id.offset)).is_some(), "a dead letter that is there");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn read(&self, id: LaneId, what: PageOf, count_max: usize) -> Paged {
+        let mut all: Vec<&Pending> = self.entries.values().filter(|p| p.lane == id).collect();
+        match what {
+            PageOf::Ready(from) => all.retain(|p| p.due.is_none() && p.offset >= from),
+            PageOf::Due(now) => {
+                all.retain(|p| p.due.is_some_and(|due| due <= now));
+                all.sort_by_key(|p| p.due);
+            }
+        }
+        let exhausted = all.len() < count_max;
+        let next =
+            |now| self.entries.values().filter(|p| p.lane == id).filter_map(|p| p.due).filter(|d| *d > now).min();
+        let next_due = match what {
+            PageOf::Due(now) => {
+                if exhausted {
+                    next(now)
+                } else {
+                    Some(now)
+                }
+            }
+            PageOf::Ready(_) => None,
+        };
+        let entries = all.into_iter().take(count_max).map(|p| (p.clone(), record(p.offset))).collect();
+        Paged { what, entries, exhausted, next_due }
+    }
+
+    fn lanes(&self) -> Vec<LaneState> {
+        let ids: BTreeSet<LaneId> = self.entries.keys().map(|(lane, _)| *lane).collect();
+        let of = |lane: LaneId| self.entries.values().filter(move |p| p.lane == lane);
+        ids.into_iter()
+            .map(|lane| LaneState {
+                lane,
+                ready: of(lane).filter(|p| p.due.is_none()).count() as u64,
+                waiting: of(lane).filter(|p| p.due.is_some()).count() as u64,
+                ready_first: of(lane).filter(|p| p.due.is_none()).map(|p| p.offset).min(),
+                due_first: of(lane).filter_map(|p| p.due).min(),
+            })
+            .collect()
+    }
+}
+
+fn record(offset: Offset) -> Record {
+    let event = Event::builder(&offset.to_string(), "/t", "t").data(Form::Text, "x".repeat(10)).build().unwrap();
+    Record { offset, appended: Timestamp(offset.0), event }
+}
+
+const LANES: u32 = 3;
+
+/// One life of the router between two crashes.
+struct Life {
+    set: OpenSet,
+    calls: Vec<(usize, usize, bool, Vec<Delivery>)>,
+    reads: Vec<(usize, LaneId, PageOf, usize, Option<Paged>)>,
+    commit: Option<Vec<Change>>,
+    /// A redrive waits for its commit: asked, and whether the commit under way carries it.
+    redriving: (bool, bool),
+    settled: BTreeSet<(LaneId, Offset)>,
+}
+
+struct World {
+    random: Random,
+    ledger: Model,
+    mono: u64,
+    delivered: BTreeMap<(LaneId, Offset), u32>,
+    /// Whether targets fail at random.
+    faulty: bool,
+}
+
+impl World {
+    fn now(&mut self) -> Now {
+        let jitter = self.random.below(1_000) as f64 / 1_000.0;
+        Now {
+            wall: Timestamp(1_000_000 + self.mono * 1_000),
+            mono: Duration::from_millis(self.mono),
+            running_ms: self.mono,
+            jitter,
+        }
+    }
+
+    fn life(&mut self) -> Life {
+        let targets: Vec<Arc<dyn Target>> = (0..2)
+            .map(|i| Arc::new(Nobody(TargetName::new(&format!("t{i}")).unwrap(), 1 + i * 3)) as Arc<dyn Target>)
+            .collect();
+        let stats = Stats::default();
+        let retry = RetryPolicy {
+            attempts_max: 3,
+            delay_min: Duration::from_millis(5),
+            delay_max: Duration::from_millis(40),
+            ..RetryPolicy::default()
+        };
+        let route = |n: u32| {
+            let name = RouteName::new(&format!("r{n}")).unwrap();
+            let stats = stats.route(&name);
+            (RouteId(n), Arc::new(Route { name, retry, stats }), Some(n as usize % 2))
+        };
+        let mut set = OpenSet::new(Epoch(1), targets, (0..LANES).map(route).collect());
+        set.limits = Limits { open_max: 8, waiting_max: 4, fresh_max: 40, ..Limits::default() };
+        set.resume(&[(BusId(0), self.ledger.planned)], &self.ledger.lanes(), &[]);
+        Life { set, calls: vec![], reads: vec![], commit: None, redriving: (false, false), settled: BTreeSet::new() }
+    }
+
+    fn outcome(&mut self) -> Outcome {
+        let facts = Facts::default();
+        let fault = if self.faulty { self.random.below(12) } else { 11 };
+        match fault {
+            0..3 => Outcome::Retry { facts, scope: Scope::Event, not_before: None },
+            3 => Outcome::Retry { facts, scope: Scope::Target, not_before: None },
+            4 => Outcome::Refused { facts, code: Code("refused") },
+            _ => Outcome::Delivered { facts, replies: vec![] },
+        }
+    }
+
+    fn step(&mut self, life: &mut Life) {
+        self.mono += self.random.below(4);
+        let now = self.now();
+        life.set.woken(now);
+        while let Some(job) = life.set.next_job(now) {
+            match job {
+                Job::Deliver { target, lane, probe, batch } => life.calls.push((target, lane, probe, batch)),
+                Job::Page { lane, id, what, count_max } => life.reads.push((lane, id, what, count_max, None)),
+            }
+        }
+        match self.random.below(10) {
+            0 | 1 if self.faulty && life.set.takes() => {
+                let from = self.ledger_tail(life);
+                let n = self.random.below(12);
+                let hits = (from..from + n).map(|o| (record(Offset(o)), (0..LANES).map(RouteId).collect())).collect();
+                life.set.plan(BusId(0), Offset(from + n), hits, now);
+            }
+            0..5 => self.answer(life, now),
+            5 => {
+                let ledger = self.ledger.clone();
+                for (_, id, what, count_max, page) in &mut life.reads {
+                    page.get_or_insert_with(|| ledger.read(*id, *what, *count_max));
+                }
+            }
+            6 => {
+                if let Some(at) = life.reads.iter().position(|r| r.4.is_some()) {
+                    let (lane, .., page) = life.reads.remove(at);
+                    life.set.paged(lane, page.unwrap()).unwrap();
+                }
+            }
+            7 => {
+                if life.commit.is_none() && life.set.wants_commit() {
+                    life.commit = Some(life.set.commit(now).unwrap());
+                    life.redriving.1 = life.redriving.0;
+                }
+            }
+            8 => {
+                if let Some(changes) = life.commit.take() {
+                    self.ledger.apply(changes);
+                    life.set.committed();
+                    if life.redriving.1 {
+                        life.redriving = (false, false);
+                    }
+                }
+            }
+            _ => self.redrive(life, now),
+        }
+    }
+
+    fn ledger_tail(&self, life: &Life) -> u64 {
+        life.set.planned(BusId(0)).0.max(1)
+    }
+
+    fn answer(&mut self, life: &mut Life, now: Now) {
+        if life.calls.is_empty() {
+            return;
+        }
+        let at = self.random.below(life.calls.len() as u64) as usize;
+        let (target, lane, probe, batch) = life.calls.remove(at);
+        let mut outcomes = vec![];
+        for d in &batch {
+            let outcome = self.outcome();
+            let key = (d.id.lane, d.id.offset);
+            if matches!(outcome, Outcome::Delivered { .. }) {
+                assert!(life.settled.insert(key), "{key:?} is settled twice in one life");
+                *self.delivered.entry(key).or_default() += 1;
+            }
+            outcomes.push((d.id.offset, outcome));
+        }
+        life.set.finished(target, lane, probe, outcomes, now);
+    }
+
+    /// Redrives what the ledger shows as dead, one redrive at a time, as the path does.
+    fn redrive(&mut self, life: &mut Life, now: Now) {
+        let letters: Vec<DeadLetter> = self.ledger.dead.values().cloned().collect();
+        if letters.is_empty() || life.redriving.0 {
+            return;
+        }
+        life.redriving.0 = true;
+        for letter in &letters {
+            life.settled.remove(&(letter.id.lane, letter.id.offset));
+        }
+        let count = letters.len() as u64;
+        assert_eq!(life.set.redrive(letters, now).redriven, count);
+    }
+}
+
+fn run(seed: u64) {
+    let mut world =
+        World { random: Random(seed), ledger: Model::default(), mono: 0, delivered: BTreeMap::new(), faulty: true };
+    for _ in 0..4 {
+        let mut life = world.life();
+        let steps = world.random.below(400);
+        for _ in 0..steps {
+            world.step(&mut life);
+        }
+        // The process dies: what was not committed is gone, calls under way have no answer.
+        world.mono += 50;
+    }
+    world.faulty = false;
+    let mut life = world.life();
+    for _ in 0..20_000 {
+        world.step(&mut life);
+        let parked = world.ledger.dead.len();
+        let all = u64::from(LANES) * (life.set.planned(BusId(0)).0.max(1) - 1);
+        let owed: u64 = life.set.lanes().map(|(l, _)| l.owed()).sum();
+        if owed == 0
+            && parked == 0
+            && !life.set.wants_commit()
+            && life.commit.is_none()
+            && world.delivered.len() as u64 == all
+        {
+            assert!(world.ledger.entries.is_empty(), "seed {seed}: {:?}", world.ledger.entries.keys());
+            return;
+        }
+    }
+    let owed: Vec<_> = life.set.lanes().map(|(l, s)| (l.id, l.owed(), s)).collect();
+    panic!(
+        "seed {seed}: not drained: owed {owed:?}, delivered {}, entries {}",
+        world.delivered.len(),
+        world.ledger.entries.len()
+    );
+}
+
+#[test]
+fn random_schedules_lose_nothing_and_settle_once() {
+    let seeds = if std::env::var_os("GOCOFFEE_TESTS_LONG").is_some() { 5_000 } else { 200 };
+    for seed in 0..seeds {
+        run(seed);
+    }
+}

@@ -1,0 +1,105 @@
+//! What the router is doing, at one moment: the open set, the logs' ends and the counters, put together.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use super::{Parts, RouteSpec, lane::Lane, open::OpenSet};
+use crate::{
+    id::{BusId, BusName, Epoch, LaneId, RouteId, RouteName, RunId, TargetName},
+    stats::{BusStatus, LaneStateName, RouteStatus, Stats, Status},
+    store::Log,
+};
+
+/// What does not change while the router runs.
+pub(super) struct Static {
+    buses: BTreeMap<BusId, BusName>,
+    routes: Vec<Known>,
+}
+
+/// A route on a bus.
+struct Known {
+    id: RouteId,
+    name: RouteName,
+    bus: BusId,
+    /// `None` when the route is not configured.
+    target: Option<TargetName>,
+    /// Whether it is configured on this bus, and so takes more from it.
+    reads: bool,
+}
+
+impl Static {
+    pub fn new(parts: &Parts) -> Self {
+        let state = &parts.state;
+        let specs: HashMap<&RouteName, &RouteSpec> = parts.topology.routes.iter().map(|r| (&r.name, r)).collect();
+        let names: HashMap<RouteId, &RouteName> = state.routes.iter().map(|(name, id)| (*id, name)).collect();
+        let buses: HashMap<BusId, &BusName> = state.buses.iter().map(|(name, id)| (*id, name)).collect();
+        // A route that moved to another bus is there twice: on the old one it only owes.
+        let known: BTreeSet<(&RouteName, RouteId, BusId)> = (state.versions.iter().map(|v| (v.route, v.bus)))
+            .chain(state.lanes.iter().map(|l| (l.lane.route, l.lane.bus)))
+            .chain(parts.dead_letters.iter().map(|(lane, _)| (lane.route, lane.bus)))
+            .filter_map(|(route, bus)| Some((*names.get(&route)?, route, bus)))
+            .collect();
+        let one = |(name, id, bus): (&RouteName, RouteId, BusId)| {
+            let spec = specs.get(name);
+            let reads = spec.is_some_and(|s| Some(&&s.bus) == buses.get(&bus));
+            Known { id, name: name.clone(), bus, target: spec.map(|s| s.target.clone()), reads }
+        };
+        Static {
+            buses: buses.iter().map(|(id, name)| (*id, (*name).clone())).collect(),
+            routes: known.into_iter().map(one).collect(),
+        }
+    }
+
+    pub fn take(&self, set: &OpenSet, logs: &BTreeMap<BusId, Arc<dyn Log>>, stats: &Stats, epoch: Epoch) -> Status {
+        let bounds = |bus: &BusId| logs.get(bus).map(|l| l.bounds()).unwrap_or_default();
+        let lanes: HashMap<LaneId, (&Lane, LaneStateName)> = set.lanes().map(|(l, s)| (l.id, (l, s))).collect();
+        let buses = self.buses.iter().map(|(id, name)| {
+            let (first, tail) = bounds(id);
+            BusStatus { name: name.clone(), first, tail, planned: set.planned(*id) }
+        });
+        let routes = self.routes.iter().filter_map(|known| {
+            let lane = lanes.get(&LaneId { bus: known.bus, route: known.id, run: RunId(0) });
+            // A route that is gone and owes nothing is history.
+            let owes = lane.is_some_and(|(l, _)| l.owed() > 0 || l.dead_letters > 0);
+            let lag = bounds(&known.bus).1.0.saturating_sub(set.planned(known.bus).0);
+            (known.reads || owes).then(|| known.status(self.buses.get(&known.bus).cloned(), lag, lane, stats)).flatten()
+        });
+        Status { epoch, buses: buses.collect(), routes: routes.collect(), targets: set.target_statuses() }
+    }
+}
+
+impl Known {
+    fn status(
+        &self,
+        bus: Option<BusName>,
+        lag_events: u64,
+        lane: Option<&(&Lane, LaneStateName)>,
+        stats: &Stats,
+    ) -> Option<RouteStatus> {
+        let counts = stats.route(&self.name);
+        let of = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let idle = if self.target.is_some() { LaneStateName::Active } else { LaneStateName::Orphaned };
+        let state = lane.map_or(idle, |(_, state)| *state);
+        let lane = lane.map(|(l, _)| *l);
+        Some(RouteStatus {
+            name: self.name.clone(),
+            bus: bus?,
+            target: self.target.clone(),
+            state,
+            lag_events,
+            waiting: lane.map_or(0, Lane::owed),
+            in_flight: lane.map_or(0, |l| of(l.in_flight)),
+            retrying: lane.map_or(0, |l| of(l.waiting.len()) + l.ledger_waiting),
+            in_ledger: lane.map_or(0, |l| of(l.fresh.len()) + l.ledger_ready + l.ledger_waiting),
+            oldest: lane.and_then(|l| l.open.values().map(|o| o.appended).min()),
+            dead_letters: lane.map_or(0, |l| l.dead_letters),
+            matched: counts.matched.get(),
+            resumed: counts.resumed.get(),
+            redriven: counts.redriven.get(),
+            delivered: counts.delivered.get(),
+            ended: counts.ended.get(),
+        })
+    }
+}

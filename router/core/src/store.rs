@@ -1,0 +1,383 @@
+//! Step 3, append: the ports to what is durable. One [`Log`] per bus keeps the events; one [`Ledger`]
+//! keeps what is owed. Both have a memory form, which is the oracle, and a disk form, and one
+//! conformance suite (in `router-store`) holds every form to what is written here.
+//!
+//! # The invariant
+//! *Every offset below B is settled for every lane, except the pending entries in the ledger*, where
+//! B is [`Ledger::planned`] of the bus. A [`Ledger::commit`] moves all of it at once. Losing the last
+//! [`Durability::Lazy`] commits, newest first, costs duplicates and never an event.
+
+use std::{ops::Range, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use schemas::Event;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::{
+    clock::Timestamp,
+    id::{BusId, BusName, DeliveryId, Epoch, LaneId, Offset, RouteId, RouteName, TargetName},
+};
+
+/// What can go wrong with what is durable: one variant per decision of the caller.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A write or a sync failed: nothing more is written, read or acknowledged by this process.
+    /// The process exits with code 74 and a restart recovers.
+    #[error("the store failed and takes nothing more: {0}; restart the router, it recovers what was acknowledged")]
+    Poisoned(Arc<str>),
+    /// No space is left; nothing was written, and the same call may succeed later.
+    #[error("no space left in the store: {0}")]
+    NoSpace(Arc<str>),
+    /// The offset lies before the first one that is kept.
+    #[error("offset is no longer kept, the first one is {first}")]
+    Trimmed {
+        /// The first offset that is kept.
+        first: Offset,
+    },
+    /// Another process opened the store with a newer epoch.
+    #[error("another router owns this store now; this one stops")]
+    Fenced,
+    /// What was read is damaged.
+    #[error("damage in {place}: {what}")]
+    Damaged {
+        /// The file and the bytes.
+        place: Box<str>,
+        /// What is wrong with them, and what to do.
+        what: Box<str>,
+    },
+}
+
+// ---------------------------------------------------------------------------------- the log
+
+/// An event that was admitted, on its way into the log.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// The event.
+    pub event: Event,
+    /// Its identity, hashed with the store's secret: see [`crate::admit::Key`].
+    pub key: u64,
+}
+
+/// An event in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its place.
+    pub offset: Offset,
+    /// When it was appended; never earlier than that of the record before.
+    pub appended: Timestamp,
+    /// The event.
+    pub event: Event,
+}
+
+/// Consecutive records out of one buffer.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    /// What the records' events are slices of.
+    pub buffer: Bytes,
+    /// The records, their body as a range of `buffer`.
+    pub records: Vec<(Offset, Timestamp, Range<usize>)>,
+    /// Where to read on: every record below it that exists and is not before the asked offset is in `records`.
+    pub next: Offset,
+}
+
+impl Chunk {
+    /// The records as events that share the buffer.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] for a body that is none, though its checksum holds.
+    pub fn records(&self) -> impl Iterator<Item = Result<Record, Error>> {
+        self.records.iter().map(|(offset, appended, range)| {
+            let body = self.buffer.get(range.clone()).map(|_| self.buffer.slice(range.clone())).unwrap_or_default();
+            match Event::from_body(body) {
+                Ok(event) => Ok(Record { offset: *offset, appended: *appended, event }),
+                Err(e) => Err(Error::Damaged {
+                    place: format!("record at offset {offset}").into(),
+                    what: e.to_string().into(),
+                }),
+            }
+        })
+    }
+}
+
+/// The log of one bus. Offsets rise; gaps are legal.
+#[async_trait]
+pub trait Log: Send + Sync + 'static {
+    /// Appends the batch in order, in one group commit, `now` as their append time (or the last
+    /// record's, if that is later). `Ok` means that every one survives a power loss. After an error
+    /// other than [`Error::NoSpace`] the log is poisoned: no later call succeeds.
+    /// One call at a time; an empty batch is `Ok(vec![])`.
+    async fn append(&self, now: Timestamp, batch: Vec<Admitted>) -> Result<Vec<Offset>, Error>;
+
+    /// Records from the first one at or after `from`, consecutive, about `bytes_max` bytes of them but
+    /// at least one, and never one that is not durable yet. Empty, with `next == from`, when `from` is
+    /// at or after the tail (`bounds().1`). Many calls at a time.
+    async fn read(&self, from: Offset, bytes_max: usize) -> Result<Chunk, Error>;
+
+    /// The first offset whose record was appended at or after `t`; the tail if there is none.
+    async fn seek(&self, t: Timestamp) -> Result<Offset, Error>;
+
+    /// First offset that is kept, and the tail: the offset that the next record will have at least.
+    fn bounds(&self) -> (Offset, Offset);
+
+    /// The tail, as it moves: changes only after the records below it are durable.
+    fn tail(&self) -> watch::Receiver<Offset>;
+
+    /// Forgets records below `before`, as far as whole segments allow; those at and above it stay.
+    async fn trim(&self, before: Offset) -> Result<(), Error>;
+
+    /// Keys of the records of the last `age` before the last append, at most the newest `count_max`,
+    /// in log order: what the duplicate window holds after a start. An outage takes nothing from it.
+    async fn keys(&self, age: Duration, count_max: usize) -> Result<Vec<Keyed>, Error>;
+}
+
+/// A key of the duplicate window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keyed {
+    /// As in [`Admitted::key`].
+    pub key: u64,
+    /// The record's place.
+    pub offset: Offset,
+    /// When it was appended.
+    pub appended: Timestamp,
+}
+
+// ------------------------------------------------------------------------------- the ledger
+
+/// Whether a commit survives a power loss when it returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Synced: it and all commits before it survive.
+    Now,
+    /// Written: it survives the process, and a power loss may take it together with all that follow it.
+    Lazy,
+}
+
+/// What came of one attempt, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Its number: the first is 1, and it only grows.
+    pub number: u32,
+    /// When it ended.
+    pub at: Timestamp,
+    /// How long it took, in milliseconds.
+    pub took_ms: u32,
+    /// The status that the target answered with, where there was an answer.
+    pub status: Option<u16>,
+    /// `retry`, `refused`, `stop`, with a word of the target, at most 1 KiB, secrets removed.
+    pub note: Box<str>,
+}
+
+/// Attempts of one delivery: all counted, the first and the last ten kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempts {
+    /// How many there were.
+    pub count: u32,
+    /// Those that count toward `attempts_max`: another delivery to the target succeeded after them.
+    pub counted: u32,
+    /// Failed ones that do not count yet.
+    pub uncounted: u32,
+    /// The first one.
+    pub first: Option<Attempt>,
+    /// The last ten, oldest first, the first one not among them.
+    pub last: Vec<Attempt>,
+}
+
+/// A delivery that is owed: in the ledger when it lies below B.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// To whom.
+    pub lane: LaneId,
+    /// Which event.
+    pub offset: Offset,
+    /// Not before; `None` is ready.
+    pub due: Option<Timestamp>,
+    /// The router's running time when its budget of retries began, in milliseconds: see [`State::running_ms`].
+    pub opened_ms: u64,
+    /// What was tried.
+    pub attempts: Attempts,
+}
+
+/// A delivery that was parked for good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// The delivery.
+    pub id: DeliveryId,
+    /// Its route's name at that time.
+    pub route: RouteName,
+    /// Its target's name at that time.
+    pub target: TargetName,
+    /// Why, for programs, e.g. `refused`, `attempts-exhausted`, `too-old`.
+    pub reason: Box<str>,
+    /// Why, for people.
+    pub note: Box<str>,
+    /// When it was parked.
+    pub at: Timestamp,
+    /// What was tried.
+    pub attempts: Attempts,
+}
+
+/// What a route wants, from an offset on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteVersion {
+    /// The route.
+    pub route: RouteId,
+    /// Its name.
+    pub name: RouteName,
+    /// The bus.
+    pub bus: BusId,
+    /// The first offset that this version judges.
+    pub from: Offset,
+    /// The filter as JSON text; `None` from where on the route is gone.
+    pub filter: Option<Arc<str>>,
+}
+
+/// Part of a commit. Applied in the order given.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// The new B of a bus. Never goes back.
+    Planned(BusId, Offset),
+    /// The router has been running for so long in all, in milliseconds.
+    Running(u64),
+    /// A pending entry, in place of the one of the same lane and offset, whose due time was `replaces`.
+    Put {
+        /// The entry.
+        pending: Pending,
+        /// The due time of the entry that is there; `None` when there is none.
+        replaces: Option<Option<Timestamp>>,
+    },
+    /// The entry of this lane and offset, with this due time, is settled.
+    Drop {
+        /// The lane.
+        lane: LaneId,
+        /// The offset.
+        offset: Offset,
+        /// The due time of the entry that is there.
+        due: Option<Timestamp>,
+    },
+    /// A dead letter, in place of one with the same id.
+    PutDeadLetter(Box<DeadLetter>),
+    /// The dead letter is redriven or purged.
+    DropDeadLetter(DeliveryId),
+    /// A bus gets its number.
+    NameBus(BusName, BusId),
+    /// A route gets its number.
+    NameRoute(RouteName, RouteId),
+    /// A version of a route, in place of one with the same route, bus and offset.
+    PutVersion(RouteVersion),
+    /// A version that no record above B needs any more.
+    DropVersion {
+        /// The route.
+        route: RouteId,
+        /// The bus.
+        bus: BusId,
+        /// Its first offset.
+        from: Offset,
+    },
+}
+
+/// Everything small that a start reads at once.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Drawn at creation.
+    pub epoch: Epoch,
+    /// Drawn at creation; keys the hash of [`Admitted::key`].
+    pub secret: [u8; 16],
+    /// How long the router has been running in all, in milliseconds.
+    pub running_ms: u64,
+    /// Buses by name.
+    pub buses: Vec<(BusName, BusId)>,
+    /// Routes by name.
+    pub routes: Vec<(RouteName, RouteId)>,
+    /// All versions, by route, bus and offset.
+    pub versions: Vec<RouteVersion>,
+    /// Lanes that have pending entries: how many, and the oldest offset.
+    pub lanes: Vec<LaneState>,
+}
+
+/// Pending entries of a lane at a start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneState {
+    /// The lane.
+    pub lane: LaneId,
+    /// Entries without a due time.
+    pub ready: u64,
+    /// Entries with one.
+    pub waiting: u64,
+    /// The lowest offset of a ready entry.
+    pub ready_first: Option<Offset>,
+    /// The earliest due time.
+    pub due_first: Option<Timestamp>,
+}
+
+/// Which dead letters: all that hold for every condition given.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Of this route.
+    pub route: Option<RouteName>,
+    /// With this reason.
+    pub reason: Option<Box<str>>,
+    /// Exactly these.
+    pub ids: Option<Vec<DeliveryId>>,
+}
+
+/// A page of a listing.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// After this one; `None` starts at the first.
+    pub after: Option<DeliveryId>,
+    /// At most so many.
+    pub count_max: usize,
+}
+
+/// What is owed. All entries are ordered by lane, then offset; dead letters by id.
+#[async_trait]
+pub trait Ledger: Send + Sync + 'static {
+    /// Applies all changes or none. After an error other than [`Error::NoSpace`] the ledger is
+    /// poisoned. Commits are durable in the order they were made: a [`Durability::Now`] commit makes
+    /// all earlier ones durable too. A commit with an epoch that is not the store's is [`Error::Fenced`].
+    async fn commit(&self, epoch: Epoch, changes: Vec<Change>, durability: Durability) -> Result<(), Error>;
+
+    /// What a start needs to know.
+    async fn state(&self) -> Result<State, Error>;
+
+    /// B of a bus: the planner goes on from here. `None` for a bus that was never planned.
+    async fn planned(&self, bus: BusId) -> Result<Option<Offset>, Error>;
+
+    /// Entries of a lane without a due time, by offset, from `from` on.
+    async fn ready(&self, lane: LaneId, from: Offset, count_max: usize) -> Result<Vec<Pending>, Error>;
+
+    /// Entries of a lane that are due at `now`, earliest first.
+    async fn due(&self, lane: LaneId, now: Timestamp, count_max: usize) -> Result<Vec<Pending>, Error>;
+
+    /// The earliest due time of a lane's entries that is after `after`.
+    async fn next_due(&self, lane: LaneId, after: Timestamp) -> Result<Option<Timestamp>, Error>;
+
+    /// Dead letters, by id.
+    async fn dead_letters(&self, which: &Selection, page: Page) -> Result<Vec<DeadLetter>, Error>;
+
+    /// Pending entries and dead letters of all lanes, for `status` and the oracle: counted, not guessed.
+    async fn count(&self) -> Result<Vec<LaneCount>, Error>;
+}
+
+/// What the ledger holds of one lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneCount {
+    /// The lane.
+    pub lane: LaneId,
+    /// Pending entries.
+    pub pending: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+}
+
+/// An open store: the ledger, and a log for each bus.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The ledger.
+    fn ledger(&self) -> Arc<dyn Ledger>;
+    /// The log of a bus, created when there is none.
+    async fn log(&self, bus: &BusName) -> Result<Arc<dyn Log>, Error>;
+}

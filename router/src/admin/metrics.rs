@@ -1,0 +1,191 @@
+//! `/metrics`: the path's own counters and its status of this moment, written as Prometheus reads them.
+//! Nothing is kept here, so that no figure can differ from what the path counts.
+
+use std::{fmt, sync::Arc};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeGaugeValue, MetricEncoder, NoLabelSet, text},
+    metrics::{MetricType, exemplar::Exemplar},
+    registry::Registry,
+};
+use router_core::{
+    clock::Timestamp,
+    stats::{BUCKETS_US, BreakerState, Histogram, LaneStateName, RouteStats, RouteStatus, Stats, Status},
+};
+
+use super::names::{self, Name};
+
+/// The media type of [`render`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Writes everything that is counted, as OpenMetrics text. Without a status, what only it knows is left out.
+///
+/// # Errors
+/// None that a `String` can have.
+pub fn render(stats: Arc<Stats>, status: Option<Status>, now: Timestamp) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Snapshot { stats, status, now }));
+    let mut out = String::new();
+    text::encode(&mut out, &registry)?;
+    Ok(out)
+}
+
+#[derive(Debug)]
+struct Snapshot {
+    stats: Arc<Stats>,
+    status: Option<Status>,
+    now: Timestamp,
+}
+
+type Labels<'a> = Vec<(&'static str, &'a str)>;
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let out = &mut encoder;
+        gauges(out, names::BUILD, [(vec![(names::VERSION, env!("CARGO_PKG_VERSION"))], 1u64)])?;
+        self.buses(out)?;
+        histograms(out, names::COMMIT, [(Vec::new(), &self.stats.commit)])?;
+        self.routes(out)?;
+        match &self.status {
+            Some(status) => self.now(status, out),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Snapshot {
+    fn buses(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let buses = self.stats.buses();
+        let by_bus = |of: fn(&router_core::stats::BusStats) -> u64| {
+            buses.iter().map(move |(name, bus)| (vec![(names::BUS, name.as_str())], of(bus))).collect::<Vec<_>>()
+        };
+        counters(out, names::ACCEPTED, by_bus(|b| b.accepted.get()))?;
+        counters(out, names::DUPLICATE, by_bus(|b| b.duplicate.get()))?;
+        counters(out, names::DUPLICATE_DIFFERS, by_bus(|b| b.duplicate_differs.get()))?;
+        counters(out, names::LOOPED, by_bus(|b| b.looped.get()))?;
+        let refused = buses.iter().flat_map(|(name, bus)| {
+            let labels = |code: &'static str| vec![(names::BUS, name.as_str()), (names::CODE, code)];
+            bus.refused().into_iter().map(move |(code, count)| (labels(code.0), count))
+        });
+        counters(out, names::REFUSED, refused.collect::<Vec<_>>())?;
+        histograms(out, names::APPEND, buses.iter().map(|(name, bus)| (vec![(names::BUS, name.as_str())], &bus.append)))
+    }
+
+    fn routes(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let routes = self.stats.routes();
+        let by_route = |of: fn(&RouteStats) -> u64| {
+            routes.iter().map(move |(name, route)| (vec![(names::ROUTE, name.as_str())], of(route))).collect::<Vec<_>>()
+        };
+        counters(out, names::MATCHED, by_route(|r| r.matched.get()))?;
+        counters(out, names::RESUMED, by_route(|r| r.resumed.get()))?;
+        counters(out, names::REDRIVEN, by_route(|r| r.redriven.get()))?;
+        counters(out, names::DELIVERED, by_route(|r| r.delivered.get()))?;
+        counters(out, names::DEAD_LETTERED, by_route(|r| r.dead_lettered.get()))?;
+        counters(out, names::ENDED, by_route(|r| r.ended.get()))?;
+        counters(out, names::REPLIES_IGNORED, by_route(|r| r.replies_ignored.get()))?;
+        let attempts = routes.iter().flat_map(|(name, r)| {
+            let outcomes = [
+                ("delivered", r.attempts_delivered.get()),
+                ("retry", r.attempts_retry.get()),
+                ("refused", r.attempts_refused.get()),
+                ("stop", r.attempts_stop.get()),
+            ];
+            outcomes.map(|(outcome, count)| (vec![(names::ROUTE, name.as_str()), (names::OUTCOME, outcome)], count))
+        });
+        counters(out, names::ATTEMPTS, attempts.collect::<Vec<_>>())?;
+        let latencies = routes.iter().map(|(name, route)| (vec![(names::ROUTE, name.as_str())], &route.latency));
+        histograms(out, names::LATENCY, latencies)
+    }
+
+    /// What is so right now.
+    fn now(&self, status: &Status, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let tails = status.buses.iter().map(|bus| (vec![(names::BUS, bus.name.as_str())], bus.tail.0));
+        gauges(out, names::TAIL, tails)?;
+        let by_route = |of: fn(&RouteStatus) -> u64| {
+            status.routes.iter().map(move |r| (vec![(names::ROUTE, r.name.as_str())], of(r))).collect::<Vec<_>>()
+        };
+        gauges(out, names::LAG, by_route(|r| r.lag_events))?;
+        gauges(out, names::WAITING, by_route(|r| r.waiting))?;
+        gauges(out, names::RETRYING, by_route(|r| r.retrying))?;
+        gauges(out, names::IN_LEDGER, by_route(|r| r.in_ledger))?;
+        gauges(out, names::IN_FLIGHT, by_route(|r| r.in_flight))?;
+        gauges(out, names::DEAD_LETTERS, by_route(|r| r.dead_letters))?;
+        let oldest = status.routes.iter().map(|r| {
+            let age = r.oldest.map_or(0.0, |oldest| self.now.since(oldest).as_secs_f64());
+            (vec![(names::ROUTE, r.name.as_str())], age)
+        });
+        gauges(out, names::OLDEST, oldest)?;
+        let states = status.routes.iter().flat_map(|r| {
+            LANE_STATES.map(|(state, name)| {
+                (vec![(names::ROUTE, r.name.as_str()), (names::STATE, name)], u64::from(r.state == state))
+            })
+        });
+        gauges(out, names::ROUTE_STATE, states)?;
+        let breakers = status.targets.iter().flat_map(|t| {
+            BREAKER_STATES.map(|(state, name)| {
+                (vec![(names::TARGET, t.name.as_str()), (names::STATE, name)], u64::from(t.breaker == state))
+            })
+        });
+        gauges(out, names::BREAKER, breakers)?;
+        let in_flight = status.targets.iter().map(|t| (vec![(names::TARGET, t.name.as_str())], t.in_flight));
+        gauges(out, names::TARGET_IN_FLIGHT, in_flight)
+    }
+}
+
+const LANE_STATES: [(LaneStateName, &str); 4] = [
+    (LaneStateName::Active, "active"),
+    (LaneStateName::Paused, "paused"),
+    (LaneStateName::Stopped, "stopped"),
+    (LaneStateName::Orphaned, "orphaned"),
+];
+
+const BREAKER_STATES: [(BreakerState, &str); 3] =
+    [(BreakerState::Closed, "closed"), (BreakerState::Open, "open"), (BreakerState::Probing, "probing")];
+
+fn counters<'a>(
+    out: &mut DescriptorEncoder<'_>,
+    name: Name,
+    values: impl IntoIterator<Item = (Labels<'a>, u64)>,
+) -> fmt::Result {
+    let mut metric = out.encode_descriptor(name.0, name.1, None, MetricType::Counter)?;
+    values.into_iter().try_for_each(|(labels, value)| {
+        metric.encode_family(&labels)?.encode_counter(&value, None::<&Exemplar<NoLabelSet, f64>>)
+    })
+}
+
+fn gauges<'a, V: EncodeGaugeValue>(
+    out: &mut DescriptorEncoder<'_>,
+    name: Name,
+    values: impl IntoIterator<Item = (Labels<'a>, V)>,
+) -> fmt::Result {
+    let mut metric = out.encode_descriptor(name.0, name.1, None, MetricType::Gauge)?;
+    values.into_iter().try_for_each(|(labels, value)| metric.encode_family(&labels)?.encode_gauge(&value))
+}
+
+fn histograms<'a, 'h>(
+    out: &mut DescriptorEncoder<'_>,
+    name: Name,
+    values: impl IntoIterator<Item = (Labels<'a>, &'h Histogram)>,
+) -> fmt::Result {
+    let mut metric = out.encode_descriptor(name.0, name.1, None, MetricType::Histogram)?;
+    values.into_iter().try_for_each(|(labels, histogram)| {
+        if labels.is_empty() {
+            histogram_to(&mut metric, histogram)
+        } else {
+            histogram_to(&mut metric.encode_family(&labels)?, histogram)
+        }
+    })
+}
+
+fn histogram_to(metric: &mut MetricEncoder<'_>, histogram: &Histogram) -> fmt::Result {
+    let (counts, sum_us) = histogram.get();
+    let bounds = BUCKETS_US.iter().map(|us| seconds(*us)).chain([f64::INFINITY]);
+    let buckets: Vec<(f64, u64)> = bounds.zip(counts.iter().copied()).collect();
+    metric.encode_histogram::<NoLabelSet>(seconds(sum_us), counts.iter().sum(), &buckets, None)
+}
+
+#[allow(clippy::cast_precision_loss)] // Microseconds are exact in a double for 285 years.
+fn seconds(us: u64) -> f64 {
+    us as f64 / 1e6
+}

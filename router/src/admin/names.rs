@@ -1,0 +1,81 @@
+//! Names of metrics, their help and unit, all in one file: dashboards and alerts hang on them. Times are in
+//! seconds; counters get the ending `_total` from the text format.
+
+/// A metric: its name and what it says.
+#[derive(Debug, Clone, Copy)]
+pub struct Name(pub &'static str, pub &'static str);
+
+/// By bus.
+pub const ACCEPTED: Name = Name("gocoffee_events_accepted", "Events that were made durable");
+/// By bus.
+pub const DUPLICATE: Name = Name("gocoffee_events_duplicate", "Events that were there already");
+/// By bus.
+pub const DUPLICATE_DIFFERS: Name =
+    Name("gocoffee_events_duplicate_differs", "Events whose source and id were there already, with other bytes");
+/// By bus.
+pub const LOOPED: Name = Name("gocoffee_events_looped", "Events that had passed this router before");
+/// By bus and code.
+pub const REFUSED: Name = Name("gocoffee_events_refused", "Events that were refused");
+/// By bus; a histogram.
+pub const APPEND: Name = Name("gocoffee_append_seconds", "Writing and syncing a batch of events");
+/// A histogram.
+pub const COMMIT: Name = Name("gocoffee_commit_seconds", "Committing what is owed");
+/// By bus.
+pub const TAIL: Name = Name("gocoffee_bus_tail_offset", "The offset that the next event gets");
+/// By route.
+pub const LAG: Name = Name("gocoffee_route_lag_events", "Events of the route's bus that are not matched yet");
+/// By route.
+pub const OLDEST: Name =
+    Name("gocoffee_route_oldest_age_seconds", "Age of the oldest delivery that is owed, 0 when none is");
+/// By route.
+pub const WAITING: Name = Name("gocoffee_route_waiting", "Deliveries that are owed, those in flight included");
+/// By route.
+pub const RETRYING: Name = Name("gocoffee_route_retrying", "Deliveries that wait for their next try");
+/// By route.
+pub const IN_LEDGER: Name = Name("gocoffee_route_in_ledger", "Deliveries that are owed and not held in memory");
+/// By route.
+pub const IN_FLIGHT: Name = Name("gocoffee_route_in_flight", "Deliveries that an attempt is made for right now");
+/// By route.
+pub const DEAD_LETTERS: Name = Name("gocoffee_route_dead_letters", "Dead letters that are open");
+/// By route and state, 1 for the state that holds.
+pub const ROUTE_STATE: Name = Name("gocoffee_route_state", "1 for the state that the route is in");
+/// By route.
+pub const MATCHED: Name = Name("gocoffee_deliveries_matched", "Deliveries opened by a match");
+/// By route.
+pub const RESUMED: Name = Name("gocoffee_deliveries_resumed", "Deliveries that were owed when the router started");
+/// By route.
+pub const REDRIVEN: Name = Name("gocoffee_deliveries_redriven", "Deliveries opened again out of dead letters");
+/// By route.
+pub const DELIVERED: Name = Name("gocoffee_deliveries_delivered", "Deliveries that a target took");
+/// By route.
+pub const DEAD_LETTERED: Name = Name("gocoffee_deliveries_dead_lettered", "Deliveries parked as dead letters");
+/// By route.
+pub const ENDED: Name = Name("gocoffee_deliveries_ended", "Deliveries ended by an operator or a limit");
+/// By route and outcome.
+pub const ATTEMPTS: Name = Name("gocoffee_attempts", "Attempts");
+/// By route.
+pub const REPLIES_IGNORED: Name =
+    Name("gocoffee_replies_ignored", "Events in answers of targets that were not taken in");
+/// By route; a histogram.
+pub const LATENCY: Name = Name("gocoffee_delivery_latency_seconds", "From append to delivered");
+/// By target and state, 1 for the state that holds.
+pub const BREAKER: Name = Name("gocoffee_target_breaker", "1 for the state that the target's breaker is in");
+/// By target.
+pub const TARGET_IN_FLIGHT: Name = Name("gocoffee_target_in_flight", "Calls under way");
+/// By version.
+pub const BUILD: Name = Name("gocoffee_build", "The version that runs, always 1");
+
+/// The label of a bus.
+pub const BUS: &str = "bus";
+/// The label of a route.
+pub const ROUTE: &str = "route";
+/// The label of a target.
+pub const TARGET: &str = "target";
+/// The label of a refusal's code.
+pub const CODE: &str = "code";
+/// The label of an attempt's outcome.
+pub const OUTCOME: &str = "outcome";
+/// The label of a state.
+pub const STATE: &str = "state";
+/// The label of the version.
+pub const VERSION: &str = "version";

@@ -1,0 +1,269 @@
+//! What the admin API says, as types that both ends share. Times are RFC 3339, ids are text.
+
+use router_core::{
+    clock::Timestamp,
+    settle::RetryPolicy,
+    stats::{BreakerState, BusStatus, LaneStateName, RouteStatus, Status as PathStatus, TargetStatus},
+    store::{Attempt as StoredAttempt, DeadLetter as StoredLetter, Record},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// A time as RFC 3339, UTC, to the millisecond.
+pub fn time_text(t: Timestamp) -> String {
+    let ms = i64::try_from(t.0 / 1_000).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| t.to_string(), |t| format!("{t:.3}"))
+}
+
+/// `GET /api/status`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// The router's version.
+    pub version: String,
+    /// Since when it runs.
+    pub started: String,
+    /// The store's epoch, 16 hexadecimal digits.
+    pub epoch: String,
+    /// Buses by name.
+    pub buses: Vec<BusStatus>,
+    /// Routes by name, orphaned ones too.
+    pub routes: Vec<Route>,
+    /// Targets by name.
+    pub targets: Vec<TargetStatus>,
+}
+
+impl Status {
+    /// Of a path that was started then.
+    pub fn new(status: PathStatus, started: Timestamp) -> Self {
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            started: time_text(started),
+            epoch: format!("{:016x}", status.epoch.0),
+            buses: status.buses,
+            routes: status.routes.into_iter().map(Route::from).collect(),
+            targets: status.targets,
+        }
+    }
+}
+
+/// A route at one moment; counts since the start where [`RouteStatus`] says so.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Route {
+    /// Its name.
+    pub name: String,
+    /// Its bus.
+    pub bus: String,
+    /// Its target; none for a route that is not configured any more.
+    pub target: Option<String>,
+    /// What it is doing.
+    pub state: LaneStateName,
+    /// Events that are not matched yet.
+    pub lag_events: u64,
+    /// Deliveries that are owed.
+    pub waiting: u64,
+    /// Of those: an attempt is made right now.
+    pub in_flight: u64,
+    /// Of those: wait for their next try.
+    pub retrying: u64,
+    /// Of those: only in the ledger.
+    pub in_ledger: u64,
+    /// Append time of the oldest delivery that is owed.
+    pub oldest: Option<String>,
+    /// Dead letters that are open.
+    pub dead_letters: u64,
+    /// Opened by a match.
+    pub matched: u64,
+    /// Owed at the start.
+    pub resumed: u64,
+    /// Opened again out of dead letters.
+    pub redriven: u64,
+    /// Delivered.
+    pub delivered: u64,
+    /// Ended by an operator or a limit.
+    pub ended: u64,
+}
+
+impl From<RouteStatus> for Route {
+    fn from(r: RouteStatus) -> Self {
+        Route {
+            name: r.name.into(),
+            bus: r.bus.into(),
+            target: r.target.map(Into::into),
+            state: r.state,
+            lag_events: r.lag_events,
+            waiting: r.waiting,
+            in_flight: r.in_flight,
+            retrying: r.retrying,
+            in_ledger: r.in_ledger,
+            oldest: r.oldest.map(time_text),
+            dead_letters: r.dead_letters,
+            matched: r.matched,
+            resumed: r.resumed,
+            redriven: r.redriven,
+            delivered: r.delivered,
+            ended: r.ended,
+        }
+    }
+}
+
+/// `GET /api/routes`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Routes {
+    /// By name.
+    pub routes: Vec<Configured>,
+}
+
+/// A route as it is configured, and what it is doing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Configured {
+    /// Its name.
+    pub name: String,
+    /// Its bus.
+    pub bus: String,
+    /// Its target; none for a route that is not configured any more.
+    pub target: Option<String>,
+    /// What it wants; none for every event.
+    pub filter: Option<serde_json::Value>,
+    /// How often and how long it tries; none for a route that is not configured any more.
+    pub retry: Option<Retry>,
+    /// What it is doing.
+    pub state: LaneStateName,
+    /// Its target's breaker.
+    pub breaker: Option<BreakerState>,
+    /// Deliveries that are owed.
+    pub waiting: u64,
+    /// Dead letters that are open.
+    pub dead_letters: u64,
+}
+
+/// How often and how long a delivery is tried; durations as the configuration writes them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Retry {
+    /// Attempts that count.
+    pub attempts_max: u32,
+    /// Running time.
+    pub age_max: String,
+    /// Shortest delay.
+    pub delay_min: String,
+    /// Longest delay.
+    pub delay_max: String,
+}
+
+impl From<&RetryPolicy> for Retry {
+    fn from(p: &RetryPolicy) -> Self {
+        let text = crate::config::value::duration_text;
+        Retry {
+            attempts_max: p.attempts_max,
+            age_max: text(p.age_max),
+            delay_min: text(p.delay_min),
+            delay_max: text(p.delay_max),
+        }
+    }
+}
+
+/// `GET /api/dead-letters`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeadLetters {
+    /// By id.
+    pub dead_letters: Vec<DeadLetter>,
+    /// The value of `after` for the page that follows; none on the last one.
+    pub next: Option<String>,
+}
+
+/// `GET /api/dead-letters/ID`, and a row of the listing, which has no event.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// The delivery: what the target got as its idempotency key.
+    pub id: String,
+    /// The route.
+    pub route: String,
+    /// The target at that time.
+    pub target: String,
+    /// Why, for programs.
+    pub reason: String,
+    /// Why, for people.
+    pub note: String,
+    /// When it was parked.
+    pub at: String,
+    /// How many attempts there were.
+    pub attempts_count: u32,
+    /// The first attempt and the last ten.
+    pub attempts: Vec<Attempt>,
+    /// When the event was appended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub appended: Option<String>,
+    /// The event as CloudEvents JSON, byte for byte where it came so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<Box<RawValue>>,
+}
+
+impl DeadLetter {
+    /// With its record, when that is asked for.
+    pub fn new(letter: StoredLetter, record: Option<&Record>) -> Self {
+        let event = record.and_then(|r| String::from_utf8(schemas::json::encode(&r.event)).ok());
+        DeadLetter {
+            id: letter.id.to_string(),
+            route: letter.route.into(),
+            target: letter.target.into(),
+            reason: letter.reason.into(),
+            note: letter.note.into(),
+            at: time_text(letter.at),
+            attempts_count: letter.attempts.count,
+            attempts: letter.attempts.first.into_iter().chain(letter.attempts.last).map(Attempt::from).collect(),
+            appended: record.map(|r| time_text(r.appended)),
+            event: event.and_then(|json| RawValue::from_string(json).ok()),
+        }
+    }
+}
+
+/// One attempt.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Its number, from 1.
+    pub number: u32,
+    /// When it ended.
+    pub at: String,
+    /// How long it took, in milliseconds.
+    pub took_ms: u32,
+    /// The status of the answer.
+    pub status: Option<u16>,
+    /// What came of it.
+    pub note: String,
+}
+
+impl From<StoredAttempt> for Attempt {
+    fn from(a: StoredAttempt) -> Self {
+        Attempt { number: a.number, at: time_text(a.at), took_ms: a.took_ms, status: a.status, note: a.note.into() }
+    }
+}
+
+/// Body of `POST /api/dead-letters/redrive`: all conditions given must hold; one at least, or `all`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redrive {
+    /// Of this route.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// With this reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Exactly these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Vec<String>>,
+    /// All of them: asked for by name, never by leaving something out.
+    #[serde(default)]
+    pub all: bool,
+}
+
+pub use router_core::path::Redriven;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rfc_3339_to_the_millisecond() {
+        assert_eq!(time_text(Timestamp(1_767_323_045_678_901)), "2026-01-02T03:04:05.678Z");
+        assert_eq!(time_text(Timestamp(0)), "1970-01-01T00:00:00.000Z");
+    }
+}

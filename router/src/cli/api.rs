@@ -1,0 +1,104 @@
+//! Calls of the admin API: what is sent, and what an error means for who sits at the command line.
+
+use bytes::Bytes;
+use router_http::{
+    Secret,
+    client::{Answer, Client, Error},
+};
+use serde::de::DeserializeOwned;
+
+use super::{Admin, Exit, Failure};
+use crate::admin::token;
+
+/// The environment variable that holds the token.
+pub const TOKEN_ENV: &str = "GOCOFFEE_ADMIN_TOKEN";
+
+/// A way to one router.
+pub struct Api {
+    base: String,
+    token: Secret,
+    client: Client,
+}
+
+impl Api {
+    pub fn new(admin: &Admin) -> Result<Self, Failure> {
+        let base = admin.admin.trim_end_matches('/').to_owned();
+        Ok(Api { base, token: read_token(admin)?, client: client()? })
+    }
+
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let answer = self.client.get(&format!("{}{path}", self.base), Some(&self.token)).await;
+        self.read(answer)
+    }
+
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl serde::Serialize) -> Result<T, Failure> {
+        let json = serde_json::to_vec(body).map_err(|e| Failure::new(Exit::Usage, e.to_string()))?;
+        let url = format!("{}{path}", self.base);
+        self.read(self.client.post_json(&url, Some(&self.token), Bytes::from(json)).await)
+    }
+
+    fn read<T: DeserializeOwned>(&self, answer: Result<Answer, Error>) -> Result<T, Failure> {
+        let answer = answer.map_err(|e| unreachable_router(&e, "--admin"))?;
+        if answer.status.is_success() {
+            return serde_json::from_slice(&answer.body).map_err(|e| {
+                let what = "its answer is not what this version expects";
+                Failure::new(
+                    Exit::Unavailable,
+                    format!("{}: {what}: {e}; is it a gocoffee of another version?", self.base),
+                )
+            });
+        }
+        let detail = problem_detail(&answer);
+        Err(match answer.status.as_u16() {
+            401 => Failure::new(
+                Exit::Unavailable,
+                format!(
+                    "{} does not know this token; give the right one by --token-file, {TOKEN_ENV}, or --data with the \
+                     router's data folder",
+                    self.base
+                ),
+            ),
+            400 | 404 => Failure::new(Exit::No, detail),
+            status => Failure::new(Exit::Unavailable, format!("{} answered {status}: {detail}", self.base)),
+        })
+    }
+}
+
+/// The client of the command line.
+pub fn client() -> Result<Client, Failure> {
+    Client::new().map_err(|e| Failure::new(Exit::Unavailable, format!("TLS cannot be set up: {e}")))
+}
+
+/// What a problem says, or the beginning of what came instead of one.
+pub fn problem_detail(answer: &Answer) -> String {
+    let problem: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
+    let detail = problem.as_ref().and_then(|p| p.get("detail")).and_then(|d| d.as_str());
+    detail.map_or_else(|| String::from_utf8_lossy(&answer.body).chars().take(200).collect(), Into::into)
+}
+
+/// No answer: who must do what.
+pub fn unreachable_router(e: &Error, option: &str) -> Failure {
+    let message = match e {
+        Error::Connect { .. } => {
+            format!("{e}; does the router run? `gocoffee serve` starts it, {option} says where it is")
+        }
+        Error::Url(_) => return Failure::new(Exit::Usage, format!("{option}: {e}")),
+        other => other.to_string(),
+    };
+    Failure::new(Exit::Unavailable, message)
+}
+
+fn read_token(admin: &Admin) -> Result<Secret, Failure> {
+    let unreadable = |path: &std::path::Path, e: std::io::Error, help: &str| {
+        Failure::new(Exit::Unavailable, format!("the token file `{}` cannot be read: {e}; {help}", path.display()))
+    };
+    if let Some(path) = &admin.token_file {
+        return token::read(path).map_err(|e| unreadable(path, e, "see --token-file"));
+    }
+    if let Some(text) = std::env::var(TOKEN_ENV).ok().filter(|t| !t.is_empty()) {
+        return Ok(Secret::new(text));
+    }
+    let path = admin.data.join(token::FILE);
+    let help = format!("give the router's data folder by --data, or the token by --token-file or {TOKEN_ENV}");
+    token::read(&path).map_err(|e| unreadable(&path, e, &help))
+}

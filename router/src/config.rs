@@ -1,0 +1,461 @@
+//! The whole configuration file as one tree of structs. Every field has a default or is required; a key
+//! that is not here is an error with the nearest name that is.
+//!
+//! ```
+//! let text = "
+//! sources: { web: { http: { path: /events } } }
+//! targets: { orders: { http: { url: 'http://127.0.0.1:9001/' } } }
+//! routes:
+//!   new-orders: { filter: { pattern: { type: [coffee.order.created] } }, to: orders }
+//! ";
+//! let loaded = gocoffee::config::load("gocoffee.yaml", text);
+//! assert_eq!(loaded.report.errors(), 0);
+//! assert_eq!(loaded.config.map(|c| c.routes.len()), Some(1));
+//! ```
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+use router_core::{
+    filter,
+    id::{BusName, RouteName, SourceName, TargetName},
+    settle::RetryPolicy,
+};
+use serde::Deserialize;
+
+/// YAML with the place of everything.
+mod yaml;
+
+/// Tree to structs, with every error.
+mod de;
+
+/// File to [`Config`] and report.
+mod load;
+
+/// What no single value can tell: names that must exist, paths that must differ.
+mod validate;
+
+/// Durations, sizes, secrets.
+pub mod value;
+
+/// Findings, for people and for programs.
+pub mod report;
+
+pub use load::{Loaded, document, load, load_file};
+use value::{Json, Secret};
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where events come in over HTTP. Default `127.0.0.1:8080`.
+    #[serde(deserialize_with = "value::addr")]
+    pub listen: SocketAddr,
+    /// TLS there. Default: plain HTTP.
+    pub tls: Option<Tls>,
+    /// A proxy ends TLS, and nobody else reaches `listen`. Default `false`.
+    pub behind_proxy: bool,
+    /// Everyone who reaches `listen` may send, keys or not. Default `false`.
+    pub open: bool,
+    /// Who may send what, to all sources. Default: none is asked for.
+    pub keys: Vec<Key>,
+    /// The admin API. Default: on `127.0.0.1:8081`.
+    pub admin: Admin,
+    /// Where events are kept. Default: on disk, under `./data`.
+    pub store: Store,
+    /// Buses by name. `default` is always there.
+    #[serde(deserialize_with = "value::items")]
+    pub buses: BTreeMap<BusName, Bus>,
+    /// Where events come from. Default: nowhere.
+    #[serde(deserialize_with = "value::items")]
+    pub sources: BTreeMap<SourceName, Source>,
+    /// Where events can go. Default: nowhere.
+    #[serde(deserialize_with = "value::items")]
+    pub targets: BTreeMap<TargetName, Target>,
+    /// Which events go where. Default: none goes anywhere.
+    #[serde(deserialize_with = "value::items")]
+    pub routes: BTreeMap<RouteName, Route>,
+    /// What is taken in at most.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            tls: None,
+            behind_proxy: false,
+            open: false,
+            keys: Vec::new(),
+            admin: Admin::default(),
+            store: Store::default(),
+            buses: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            targets: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// TLS at the public listener. The files are PEM, and read again when they change.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate, and those between it and its root. Required.
+    pub cert: PathBuf,
+    /// Its private key. Required.
+    pub key: PathBuf,
+    /// Authorities whose clients alone may connect. Default: clients need no certificate.
+    #[serde(default)]
+    pub client_ca: Option<PathBuf>,
+}
+
+/// A key, and what its holder may send. An empty list is no restriction.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// What answers call it. Required.
+    pub name: String,
+    /// What is sent as `Authorization: Bearer …`. Required.
+    pub secret: Secret,
+    /// The `source` attributes that its events may have: exact, or a beginning and `*`. Default: any.
+    #[serde(default)]
+    pub sources: Vec<String>,
+    /// The `type` attributes that its events may have: exact, or a beginning and `*`. Default: any.
+    #[serde(default)]
+    pub types: Vec<String>,
+    /// The buses that it may feed. Default: any.
+    #[serde(default)]
+    pub buses: Vec<BusName>,
+    /// Events per second. Default: as many as come.
+    #[serde(default)]
+    pub events_per_second_max: Option<u32>,
+}
+
+/// The admin API: status, dead letters, metrics, health.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// Default `127.0.0.1:8081`.
+    #[serde(deserialize_with = "value::addr")]
+    pub listen: SocketAddr,
+    /// What callers must show. Default: drawn at the start into `admin.token` in the data folder.
+    pub token: Option<Secret>,
+    /// Values of `Host` that are answered, with or without the port. Default: `localhost`, `127.0.0.1`, `[::1]`.
+    pub hosts: Vec<String>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Admin {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            token: None,
+            hosts: ["localhost", "127.0.0.1", "[::1]"].map(Into::into).to_vec(),
+        }
+    }
+}
+
+/// Where events are kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Store {
+    /// In files of this machine: what was acknowledged survives a power loss.
+    Disk(Disk),
+    /// In memory: for trials and tests, everything is gone at the end.
+    Memory(Memory),
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Store::Disk(Disk::default())
+    }
+}
+
+/// The store on disk.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Disk {
+    /// Its folder, from the working directory; `--data` goes before it. Default `./data`.
+    pub path: PathBuf,
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Disk { path: "./data".into() }
+    }
+}
+
+/// The store in memory has no options.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {}
+
+/// A named, durable, ordered log of events.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bus {
+    /// How long a (source, id) is remembered.
+    pub dedupe: Dedupe,
+}
+
+/// The window in which a second event with the same source and id is a duplicate: the smaller bound holds.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dedupe {
+    /// Running time. Default `10m`.
+    #[serde(deserialize_with = "value::duration")]
+    pub age: Duration,
+    /// Events. Default 4,000,000.
+    pub entries_max: u32,
+}
+
+impl Default for Dedupe {
+    fn default() -> Self {
+        Dedupe { age: Duration::from_secs(600), entries_max: 4_000_000 }
+    }
+}
+
+/// Where events come from.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// CloudEvents over HTTP at the public listener.
+    Http(HttpSource),
+}
+
+/// CloudEvents over HTTP.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpSource {
+    /// The path of the URL, e.g. `/events`. Required.
+    pub path: String,
+    /// The bus that takes them. Default `default`.
+    #[serde(default = "default_bus")]
+    pub bus: BusName,
+    /// Keys, one of which a sender must show as `Authorization: Bearer KEY`. Default: none is asked for.
+    #[serde(default)]
+    pub keys: Vec<Secret>,
+}
+
+/// Where events can go.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// A POST for each event.
+    Http(HttpTarget),
+}
+
+/// A POST for each event.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpTarget {
+    /// Where to, `http://` or `https://`. Required.
+    pub url: String,
+    /// How the event is written. Default `binary`.
+    #[serde(default)]
+    pub mode: Mode,
+    /// How long one attempt may take. Default `30s`.
+    #[serde(default = "thirty_seconds", deserialize_with = "value::duration")]
+    pub timeout: Duration,
+    /// Headers that each request carries. Default: none.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
+    /// Sent as `Authorization: Bearer …`. Default: not sent.
+    #[serde(default)]
+    pub bearer: Option<Secret>,
+    /// Sent as `Authorization: Basic …`. Default: not sent.
+    #[serde(default)]
+    pub basic: Option<Basic>,
+    /// Requests at a time. Default 64.
+    #[serde(default = "sixty_four")]
+    pub in_flight_max: u16,
+}
+
+/// How an event is written over HTTP.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Attributes in `ce-` headers, the data as the body.
+    #[default]
+    Binary,
+    /// The whole event as JSON in the body.
+    Structured,
+}
+
+impl<'de> Deserialize<'de> for Mode {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        match String::deserialize(d)?.as_str() {
+            "binary" => Ok(Mode::Binary),
+            "structured" => Ok(Mode::Structured),
+            other => Err(serde::de::Error::custom(format!("`{other}` is no mode: `binary` or `structured`"))),
+        }
+    }
+}
+
+/// HTTP basic authentication.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Basic {
+    /// Required.
+    pub username: String,
+    /// Required.
+    pub password: Secret,
+}
+
+/// Which events go where.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// The bus it reads. Default `default`.
+    #[serde(default = "default_bus")]
+    pub bus: BusName,
+    /// What it wants. Default: every event of the bus.
+    #[serde(default)]
+    pub filter: Option<Filter>,
+    /// The target. Required.
+    pub to: TargetName,
+    /// How often and how long it tries.
+    #[serde(default)]
+    pub retry: Retry,
+}
+
+/// What a route wants, in one language.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Filter {
+    /// An event pattern over the CloudEvents JSON of the event.
+    Pattern(Json),
+    /// An event pattern over the EventBridge view of the event.
+    Eventbridge(Json),
+    /// A CESQL expression.
+    Sql(Json),
+    /// Attributes that are equal.
+    Exact(Json),
+    /// Attributes that begin so.
+    Prefix(Json),
+    /// Attributes that end so.
+    Suffix(Json),
+    /// Filters that all match.
+    All(Json),
+    /// Filters of which one matches.
+    Any(Json),
+    /// A filter that does not match.
+    Not(Json),
+}
+
+impl Filter {
+    /// As the path takes it.
+    pub fn spec(&self) -> filter::Spec {
+        match self.clone() {
+            Filter::Pattern(Json(value)) => filter::Spec::Pattern(value),
+            Filter::Eventbridge(Json(value)) => filter::Spec::Eventbridge(value),
+            Filter::Sql(Json(value)) => filter::Spec::Sql(value),
+            Filter::Exact(Json(value)) => filter::Spec::Exact(value),
+            Filter::Prefix(Json(value)) => filter::Spec::Prefix(value),
+            Filter::Suffix(Json(value)) => filter::Spec::Suffix(value),
+            Filter::All(Json(value)) => filter::Spec::All(value),
+            Filter::Any(Json(value)) => filter::Spec::Any(value),
+            Filter::Not(Json(value)) => filter::Spec::Not(value),
+        }
+    }
+}
+
+/// How often and how long a delivery is tried.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retry {
+    /// Failed attempts, after which the delivery becomes a dead letter. Default 12.
+    pub attempts_max: u32,
+    /// Running time after which it becomes one. Default `24h`.
+    #[serde(deserialize_with = "value::duration")]
+    pub age_max: Duration,
+    /// The first delay is drawn between zero and this. Default `500ms`.
+    #[serde(deserialize_with = "value::duration")]
+    pub delay_min: Duration,
+    /// No delay is longer. Default `10m`.
+    #[serde(deserialize_with = "value::duration")]
+    pub delay_max: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        let RetryPolicy { attempts_max, age_max, delay_min, delay_max, .. } = RetryPolicy::default();
+        Retry { attempts_max, age_max, delay_min, delay_max }
+    }
+}
+
+/// What is taken in at most, all of it at the public listener.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Bytes of one event. Default `1MiB`, never below `64KiB`.
+    #[serde(deserialize_with = "value::size")]
+    pub event_bytes_max: usize,
+    /// Bytes of a batch. Default `8MiB`.
+    #[serde(deserialize_with = "value::size")]
+    pub batch_bytes_max: usize,
+    /// Events of a batch. Default 1000.
+    pub batch_count_max: u32,
+    /// Bytes of a request's head. Default `64KiB`.
+    #[serde(deserialize_with = "value::size")]
+    pub header_bytes_max: usize,
+    /// Headers of a request. Default 128.
+    pub header_count_max: u16,
+    /// Bytes of all bodies that are held at a time. Default `256MiB`.
+    #[serde(deserialize_with = "value::size")]
+    pub bodies_bytes_max: usize,
+    /// Connections at a time. Default 1024.
+    pub connections_max: u32,
+    /// Requests at a time, over all connections. Default 4096.
+    pub requests_max: u32,
+    /// From the first byte of a head to its last. Default `10s`.
+    #[serde(deserialize_with = "value::duration")]
+    pub header_read_timeout: Duration,
+    /// From the head to the last byte of the body. Default `30s`.
+    #[serde(deserialize_with = "value::duration")]
+    pub body_read_timeout: Duration,
+    /// Between two requests of a connection. Default `75s`.
+    #[serde(deserialize_with = "value::duration")]
+    pub idle_timeout: Duration,
+    /// From the head to the answer, the body's time included. Default `60s`.
+    #[serde(deserialize_with = "value::duration")]
+    pub request_timeout: Duration,
+}
+
+/// What CloudEvents asks every intermediary to forward.
+pub const EVENT_BYTES_FLOOR: usize = 64 << 10;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            event_bytes_max: 1 << 20,
+            batch_bytes_max: 8 << 20,
+            batch_count_max: 1_000,
+            header_bytes_max: 64 << 10,
+            header_count_max: 128,
+            bodies_bytes_max: 256 << 20,
+            connections_max: 1_024,
+            requests_max: 4_096,
+            header_read_timeout: Duration::from_secs(10),
+            body_read_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(75),
+            request_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The bus that is always there.
+pub const DEFAULT_BUS: &str = "default";
+
+/// [`DEFAULT_BUS`] as a name.
+pub(crate) fn default_bus() -> BusName {
+    // The text is a name; were it none, its own default value would be found by every test.
+    BusName::new(DEFAULT_BUS).unwrap_or_else(|_| unreachable!())
+}
+
+fn thirty_seconds() -> Duration {
+    Duration::from_secs(30)
+}
+
+fn sixty_four() -> u16 {
+    64
+}

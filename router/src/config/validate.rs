@@ -1,0 +1,317 @@
+//! What no single value can tell. Each check stands on its own, so that one broken entry hides no other;
+//! names are looked up in the tree, where an entry that could not be read still counts as there.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use http::HeaderName;
+use router_core::filter;
+use router_http::{
+    listener::{Exposure, exposed},
+    target::ConfigError,
+};
+
+use super::{
+    Config, DEFAULT_BUS, EVENT_BYTES_FLOOR, HttpSource, HttpTarget, Route, Source, Target,
+    report::{Finding, hint},
+    value::Secret,
+    yaml::Node,
+};
+use crate::connect;
+
+/// Headers that the router writes itself.
+const OWN_HEADERS: [&str; 9] = [
+    "host",
+    "content-length",
+    "content-type",
+    "transfer-encoding",
+    "connection",
+    "traceparent",
+    "tracestate",
+    "upgrade",
+    "te",
+];
+
+struct Cx<'a> {
+    root: &'a Node,
+    findings: &'a mut Vec<Finding>,
+}
+
+impl Cx<'_> {
+    fn error(&mut self, keys: &[&str], message: impl Into<String>, help: impl Into<String>) {
+        let finding = Finding::error(self.root.place(keys), message).help(help);
+        self.findings.push(finding);
+    }
+
+    /// The keys of a section as they are written.
+    fn names(&self, section: &str) -> BTreeSet<String> {
+        self.root.get(&[section]).map(Node::entries).unwrap_or_default().iter().map(|e| e.key.clone()).collect()
+    }
+
+    fn known(&mut self, keys: &[&str], what: &str, name: &str, names: &BTreeSet<String>) {
+        if !names.contains(name) {
+            let help = hint(name, names.iter().map(String::as_str), &format!("{what}s"));
+            self.error(keys, format!("there is no {what} `{name}`"), help);
+        }
+    }
+
+    /// A secret that is not there is a warning: `check` often runs where the secrets are not. `serve`
+    /// refuses to start without them.
+    fn secret(&mut self, keys: &[&str], secret: &Secret) {
+        if let Err(e) = secret.resolve() {
+            let finding = Finding::warning(self.root.place(keys), e.message).help("`gocoffee serve` needs it");
+            self.findings.push(finding);
+        }
+    }
+}
+
+/// Checks all that a readable file may still have wrong.
+pub fn validate(config: &Config, root: &Node, findings: &mut Vec<Finding>) {
+    let mut cx = Cx { root, findings };
+    listeners(config, &mut cx);
+    limits(config, &mut cx);
+    for (name, bus) in &config.buses {
+        if bus.dedupe.entries_max == 0 {
+            let keys = ["buses", name.as_str(), "dedupe", "entries_max"];
+            cx.error(&keys, "without entries no duplicate is found", "write 1 or more");
+        }
+    }
+    sources(config, &mut cx);
+    targets(config, &mut cx);
+    let mut buses = cx.names("buses");
+    buses.insert(DEFAULT_BUS.into());
+    let targets = cx.names("targets");
+    for (name, source) in &config.sources {
+        match source {
+            Source::Http(http) => {
+                cx.known(&["sources", name.as_str(), "http", "bus"], "bus", http.bus.as_str(), &buses)
+            }
+        }
+    }
+    for (name, r) in &config.routes {
+        cx.known(&["routes", name.as_str(), "bus"], "bus", r.bus.as_str(), &buses);
+        cx.known(&["routes", name.as_str(), "to"], "target", r.to.as_str(), &targets);
+        route(name.as_str(), r, &mut cx);
+    }
+}
+
+fn limits(config: &Config, cx: &mut Cx<'_>) {
+    let limits = &config.limits;
+    let event = limits.event_bytes_max;
+    if event < EVENT_BYTES_FLOOR {
+        let help = "CloudEvents asks every intermediary to take events of 64KiB; write `64KiB` or more";
+        cx.error(&["limits", "event_bytes_max"], "`event_bytes_max` is below 64KiB", help);
+    }
+    for (key, bytes) in [("batch_bytes_max", limits.batch_bytes_max), ("bodies_bytes_max", limits.bodies_bytes_max)] {
+        if bytes < event {
+            let help = "one event of the size allowed must fit in";
+            cx.error(&["limits", key], format!("`{key}` is below `event_bytes_max`"), help);
+        }
+    }
+    let counts = [
+        ("batch_count_max", limits.batch_count_max),
+        ("header_count_max", limits.header_count_max.into()),
+        ("connections_max", limits.connections_max),
+        ("requests_max", limits.requests_max),
+        ("header_bytes_max", u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX)),
+    ];
+    for (key, _) in counts.iter().filter(|(_, count)| *count == 0) {
+        cx.error(&["limits", key], format!("with `{key}` 0 nothing can come in"), "write 1 or more");
+    }
+}
+
+fn listeners(config: &Config, cx: &mut Cx<'_>) {
+    let paths = config.sources.values().map(|Source::Http(http)| (http.path.as_str(), !http.keys.is_empty()));
+    // A listener without a source takes nothing in yet, and is told already what it will need.
+    let paths = paths.chain(config.sources.is_empty().then_some(("/", false)));
+    let paths = paths.map(|(path, keyed)| (path, keyed || !config.keys.is_empty()));
+    let reach = |addr: SocketAddr| format!("`{addr}` can be reached from other machines");
+    match exposed(config.listen, &connect::edge(config), paths) {
+        Ok(()) => {}
+        Err(Exposure::Open { addr, path }) => {
+            let message = format!("{}, and everyone there could send to {path}", reach(addr));
+            cx.error(&["listen"], message, "give `keys`, or `tls.client_ca`, or say `open: true`");
+        }
+        Err(e) => {
+            let help = "give `tls: { cert, key }`, or say `behind_proxy: true` where a proxy ends TLS";
+            let message = match e {
+                Exposure::Readable(addr) => format!("{}, and there is no TLS", reach(addr)),
+                other => other.to_string(),
+            };
+            cx.error(&["listen"], message, help);
+        }
+    }
+    let admin = config.admin.listen;
+    if !admin.ip().is_loopback() {
+        let help = "write 127.0.0.1 or [::1], and put a proxy with TLS in front of it";
+        cx.error(&["admin", "listen"], format!("{}, and there is no TLS", reach(admin)), help);
+    }
+    if let Some(tls) = &config.tls {
+        let files = [("cert", Some(&tls.cert)), ("key", Some(&tls.key)), ("client_ca", tls.client_ca.as_ref())];
+        for (key, file) in files.into_iter().filter_map(|(key, file)| Some((key, file?))) {
+            if let Err(e) = std::fs::File::open(file) {
+                let message = format!("the file `{}` cannot be read: {e}", file.display());
+                let finding = Finding::warning(cx.root.place(&["tls", key]), message);
+                cx.findings.push(finding.help("`gocoffee serve` needs it"));
+            }
+        }
+    }
+    let same = |a: SocketAddr, b: SocketAddr| a == b && a.port() != 0;
+    if same(config.listen, config.admin.listen) {
+        cx.error(&["admin", "listen"], "`listen` and `admin.listen` are the same address", "give one another port");
+    }
+    if let Some(token) = &config.admin.token {
+        cx.secret(&["admin", "token"], token);
+    }
+    if config.admin.hosts.is_empty() {
+        cx.error(&["admin", "hosts"], "without a host nobody is answered", "write `[localhost]`, or leave it out");
+    }
+}
+
+/// The keys of all sources, as far as they can be had.
+fn keys(config: &Config, cx: &mut Cx<'_>) -> Vec<Arc<router_http::Key>> {
+    let mut buses = cx.names("buses");
+    buses.insert(DEFAULT_BUS.into());
+    let before = cx.findings.len();
+    for key in &config.keys {
+        cx.secret(&["keys"], &key.secret);
+        for bus in &key.buses {
+            cx.known(&["keys"], "bus", bus.as_str(), &buses);
+        }
+    }
+    if cx.findings.len() > before {
+        return Vec::new();
+    }
+    connect::keys(config).unwrap_or_else(|e| {
+        let message = match e {
+            connect::Error::Keys(why) => why,
+            other => other.to_string(),
+        };
+        cx.findings.push(Finding::error(cx.root.place(&["keys"]), message));
+        Vec::new()
+    })
+}
+
+fn sources(config: &Config, cx: &mut Cx<'_>) {
+    let shared = self::keys(config, cx);
+    if config.sources.is_empty() && cx.names("sources").is_empty() {
+        let help = "write `sources: { web: { http: { path: /events } } }`";
+        let finding = Finding::warning(cx.root.place(&["sources"]), "there is no source: nothing can come in");
+        cx.findings.push(finding.help(help));
+    }
+    let mut paths: BTreeMap<&str, &str> = BTreeMap::new();
+    // In the order of the file: the second of two is the one to change.
+    let mut sources: Vec<_> = config.sources.iter().collect();
+    sources.sort_by_key(|(name, _)| cx.root.place(&["sources", name.as_str(), "http", "path"]).start);
+    for (name, source) in sources {
+        let Source::Http(HttpSource { path, keys, .. }) = source;
+        let at = ["sources", name.as_str(), "http", "path"];
+        if !router_http::listener::is_path(path) {
+            cx.error(&at, format!("`{path}` is no path"), "write a path without query, e.g. `/events`");
+        } else if let Some(first) = paths.insert(path.as_str(), name.as_str()) {
+            let message = format!("the sources `{first}` and `{name}` have the same path `{path}`");
+            cx.error(&at, message, "give each source its own path");
+        }
+        let before = cx.findings.len();
+        for key in keys {
+            cx.secret(&["sources", name.as_str(), "http", "keys"], key);
+        }
+        if router_http::listener::is_path(path)
+            && cx.findings.len() == before
+            && let Err(connect::Error::Source(_, e)) = connect::source(name, source, &shared)
+        {
+            let finding = Finding::error(cx.root.place(&["sources", name.as_str(), "http", "keys"]), e);
+            cx.findings.push(finding);
+        }
+    }
+}
+
+fn targets(config: &Config, cx: &mut Cx<'_>) {
+    let client = router_http::client::Client::new();
+    for (name, target) in &config.targets {
+        let before = cx.findings.len();
+        match target {
+            Target::Http(http) => http_target(name.as_str(), http, cx),
+        }
+        // What the checks above let through, the target itself has the last word on, as at a start. Without
+        // its secrets it cannot be made, and that was said already.
+        if let (Ok(client), true) = (&client, cx.findings.len() == before)
+            && let Err(connect::Error::Target(_, e)) = connect::target(name, target, client)
+        {
+            let mut keys = vec!["targets", name.as_str(), "http"];
+            match &e {
+                ConfigError::Header { name, .. } => keys.extend(["headers", name.as_str()]),
+                ConfigError::Headers(_) => keys.push("headers"),
+                ConfigError::Url(_) => keys.push("url"),
+                _ => {}
+            }
+            let finding = Finding::error(cx.root.place(&keys), e.to_string());
+            cx.findings.push(finding);
+        }
+    }
+}
+
+fn http_target(name: &str, target: &HttpTarget, cx: &mut Cx<'_>) {
+    let at = |key| ["targets", name, "http", key];
+    if let Err(why) = check_url(&target.url) {
+        cx.error(&at("url"), "no events can be delivered to this URL", why);
+    }
+    if target.in_flight_max == 0 {
+        cx.error(&at("in_flight_max"), "without a request nothing is delivered", "write 1 or more");
+    }
+    if target.bearer.is_some() && target.basic.is_some() {
+        cx.error(&at("basic"), "`bearer` and `basic` both write the header Authorization", "keep one of the two");
+    }
+    for (header, secret) in &target.headers {
+        let keys = ["targets", name, "http", "headers", header];
+        let lower = header.to_ascii_lowercase();
+        let taken = lower == "authorization" && (target.bearer.is_some() || target.basic.is_some());
+        if HeaderName::from_bytes(header.as_bytes()).is_err() {
+            cx.error(&keys, format!("`{header}` is no name of a header"), "e.g. `X-Api-Key`");
+        } else if OWN_HEADERS.contains(&lower.as_str())
+            || lower.starts_with("ce-")
+            || lower.starts_with("gocoffee-")
+            || taken
+        {
+            cx.error(&keys, format!("the router writes the header `{header}` itself"), "leave it out");
+        }
+        cx.secret(&keys, secret);
+    }
+    if let Some(bearer) = &target.bearer {
+        cx.secret(&at("bearer"), bearer);
+    }
+    if let Some(basic) = &target.basic {
+        cx.secret(&["targets", name, "http", "basic", "password"], &basic.password);
+        if basic.username.contains(':') {
+            let keys = ["targets", name, "http", "basic", "username"];
+            cx.error(&keys, "a user name of HTTP basic authentication holds no colon", "see RFC 7617, section 2");
+        }
+    }
+}
+
+fn check_url(url: &str) -> Result<(), String> {
+    if url.contains("${") {
+        return Err("the URL cannot hold secrets; use `headers`, `bearer` or `basic`".into());
+    }
+    router_http::client::url(url).map(drop).map_err(|e| e.to_string())
+}
+
+fn route(name: &str, route: &Route, cx: &mut Cx<'_>) {
+    let retry = |key| ["routes", name, "retry", key];
+    if route.retry.attempts_max == 0 {
+        cx.error(&retry("attempts_max"), "a delivery is tried at least once", "write 1 or more");
+    }
+    if route.retry.delay_min > route.retry.delay_max {
+        cx.error(&retry("delay_min"), "`delay_min` is longer than `delay_max`", "exchange the two, or leave one out");
+    }
+    let Some(spec) = route.filter.as_ref().map(super::Filter::spec) else { return };
+    if let Err(filter::Error { path, message, .. }) = filter::Filter::parse(spec) {
+        let keys = ["routes", name, "filter"];
+        let span = cx.root.get(&keys).and_then(|node| node.place_of_path(&path));
+        let span = span.unwrap_or_else(|| cx.root.place(&keys));
+        cx.findings.push(Finding::error(span, format!("{path}: {message}")));
+    }
+}

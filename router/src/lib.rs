@@ -1,0 +1,29 @@
+//! `gocoffee`: the binary, as a library, so that tests and a second binary can start the router in-process.
+//! This crate is the only place that composes what the others bring.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use gocoffee::{config, serve};
+//! let loaded = config::load_file("gocoffee.yaml".as_ref())?;
+//! let config = loaded.config.ok_or_else(|| loaded.report.to_text(false))?;
+//! let running = serve::serve(config, serve::Options::default()).await?;
+//! println!("send events to http://{}/events", running.listen());
+//! running.stop(serve::STOP_DEADLINE).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+/// The configuration file.
+pub mod config;
+
+/// From the configuration to what it names.
+pub mod connect;
+
+/// A running router.
+pub mod serve;
+
+/// The admin side: API, metrics, health.
+pub mod admin;
+
+/// The command line.
+pub mod cli;

@@ -1,0 +1,239 @@
+//! A running router: open the store, take up what is owed, start the path, then let events in; stop in
+//! reverse. Usable in-process, which is how tests run several.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool, atomic::Ordering},
+    time::Duration,
+};
+
+use router_core::{
+    clock::{Clock, SystemClock},
+    path::{Path, StartError},
+    store,
+};
+use router_http::{
+    Listener, Mount, Secret,
+    listener::{BindError, tls},
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin,
+    config::Config,
+    connect::{self, Connected, Opened},
+};
+
+/// How long a stop takes at most before attempts under way are dropped; they are made again after the next start.
+pub const STOP_DEADLINE: Duration = Duration::from_secs(20);
+
+/// What is not in the configuration.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// The data folder, in place of the configured one.
+    pub data: Option<PathBuf>,
+    /// An open store, in place of the configured one; its owner closes it.
+    pub store: Option<Arc<dyn store::Store>>,
+}
+
+/// Why a router does not start. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// What the configuration names cannot be had.
+    #[error(transparent)]
+    Connect(#[from] connect::Error),
+    /// The store cannot be opened.
+    #[error("the store cannot be opened: {0}")]
+    Store(#[from] router_store::store::Error),
+    /// The path cannot be started.
+    #[error(transparent)]
+    Path(#[from] StartError),
+    /// The public listener cannot be bound.
+    #[error("`listen`: {0}")]
+    Listen(#[from] BindError),
+    /// The admin listener cannot be bound.
+    #[error("`admin.listen`: {addr} cannot be used: {why}; is another router running? Give it another port")]
+    AdminListen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        why: std::io::Error,
+    },
+    /// The token cannot be read or drawn.
+    #[error("the admin token in `{}` cannot be read or written: {why}; see who owns the folder", .data.display())]
+    Token {
+        /// The data folder.
+        data: PathBuf,
+        /// What the system said.
+        why: std::io::Error,
+    },
+}
+
+/// A router that runs. Dropping it stops everything at once, as a crash would; [`Running::stop`] does it in order.
+pub struct Running {
+    path: Arc<Path>,
+    opened: Opened,
+    api: Arc<admin::Api>,
+    token: Secret,
+    data: PathBuf,
+    listen: Server,
+    admin: Server,
+}
+
+/// A server task and its address.
+struct Server {
+    addr: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    async fn end(mut self) {
+        self.stop.cancel();
+        // A task that panicked has ended too, which is all that is asked here.
+        if (&mut self.task).await.is_err() {
+            tracing::error!(addr = %self.addr, "a server ended by a panic");
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Starts a router.
+///
+/// # Errors
+/// [`Error`]: nothing is left running.
+pub async fn serve(config: Config, options: Options) -> Result<Running, Error> {
+    let data = connect::data_folder(&config, options.data);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    // What can be refused without touching the store comes first, so that a wrong secret changes nothing.
+    let topology = connect::topology(&config)?;
+    let configured = config.admin.token.as_ref().map(|t| connect::secret(|| "admin.token".into(), t)).transpose()?;
+    let keys = connect::keys(&config)?;
+    let mut sources = Vec::new();
+    for (name, source) in &config.sources {
+        sources.push(connect::source(name, source, &keys)?);
+    }
+    let addr = config.admin.listen;
+    let admin = TcpListener::bind(addr).await.map_err(|why| Error::AdminListen { addr, why })?;
+    let routes = topology.routes.clone();
+    let opened = match options.store {
+        Some(store) => Opened::Other(store),
+        None => connect::store(&config, &data).await?,
+    };
+    let token = match configured {
+        Some(token) => token,
+        None => admin::token::read_or_draw(&data).map_err(|why| Error::Token { data: data.clone(), why })?,
+    };
+    let path = Arc::new(Path::start(opened.store(), topology, clock.clone()).await?);
+    let started = clock.wall();
+    let api = Arc::new(admin::Api { path: path.clone(), clock, started, routes, ready: AtomicBool::new(false) });
+    let listener = match bind(&config, sources, &path).await {
+        Ok(listener) => listener,
+        Err(e) => {
+            // The first error is the one to tell; what a stop cannot write is done again after the next start.
+            if let Err(second) = end(&path, &opened, STOP_DEADLINE).await {
+                tracing::error!(error = %second, "the store failed while the start was undone");
+            }
+            return Err(e.into());
+        }
+    };
+    let guard = admin::guard::Guard { token: token.clone(), hosts: config.admin.hosts.clone() };
+    let admin = serve_admin(admin, admin::router(api.clone(), guard), addr);
+    let listen = serve_public(listener);
+    api.ready.store(true, Ordering::Relaxed);
+    Ok(Running { path, opened, api, token, data, listen, admin })
+}
+
+/// Stops the path, then closes the store, which is closed whatever the path says.
+async fn end(path: &Path, opened: &Opened, deadline: Duration) -> Result<(), store::Error> {
+    let stopped = path.stop(deadline).await;
+    stopped.and(opened.close().await)
+}
+
+async fn bind(config: &Config, sources: Vec<Connected>, path: &Path) -> Result<Listener, BindError> {
+    let mounts = sources.into_iter().filter_map(|Connected::Push(endpoint, bus)| {
+        // `check` has seen to it that the bus exists, and the path has opened it.
+        path.intake(&bus).map(|intake| Mount { endpoint: endpoint.into(), intake: Arc::new(intake) })
+    });
+    let (limits, edge) = (connect::limits(&config.limits), connect::edge(config));
+    Listener::bind_with(config.listen, limits, edge, tls::RELOAD_EVERY, mounts.collect()).await
+}
+
+fn serve_public(listener: Listener) -> Server {
+    let stop = CancellationToken::new();
+    Server { addr: listener.addr(), stop: stop.clone(), task: tokio::spawn(listener.run(stop)) }
+}
+
+fn serve_admin(listener: TcpListener, router: axum::Router, asked: SocketAddr) -> Server {
+    let stop = CancellationToken::new();
+    let addr = listener.local_addr().unwrap_or(asked);
+    let stopped = stop.clone().cancelled_owned();
+    let task = tokio::spawn(async move {
+        if let Err(e) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+            tracing::error!(error = %e, "the admin API ended");
+        }
+    });
+    Server { addr, stop, task }
+}
+
+impl Running {
+    /// Where events come in.
+    pub fn listen(&self) -> SocketAddr {
+        self.listen.addr
+    }
+
+    /// Where the admin API is.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin.addr
+    }
+
+    /// What the admin API asks for.
+    pub fn token(&self) -> &Secret {
+        &self.token
+    }
+
+    /// The folder of everything that is kept.
+    pub fn data(&self) -> &std::path::Path {
+        &self.data
+    }
+
+    /// The path, for who runs the router in-process.
+    pub fn path(&self) -> &Arc<Path> {
+        &self.path
+    }
+
+    /// Resolves when the store has failed and the process must end.
+    pub async fn failed(&self) -> store::Error {
+        let why = self.path.failed().await;
+        self.api.ready.store(false, Ordering::Relaxed);
+        why
+    }
+
+    /// Lets nothing more in, ends what is under way until the deadline, and leaves the rest durable.
+    ///
+    /// # Errors
+    /// The store's: what it could not write is done again after the next start.
+    pub async fn stop(self, deadline: Duration) -> Result<(), store::Error> {
+        let Running { path, opened, api, listen, admin, .. } = self;
+        let deadline_at = tokio::time::Instant::now() + deadline;
+        api.ready.store(false, Ordering::Relaxed);
+        if tokio::time::timeout_at(deadline_at, listen.end()).await.is_err() {
+            tracing::warn!("requests that were still open at the deadline were cut off");
+        }
+        let left = deadline_at.saturating_duration_since(tokio::time::Instant::now());
+        let stopped = end(&path, &opened, left).await;
+        // A client that holds a connection open must not hold the process.
+        if tokio::time::timeout(Duration::from_secs(1), admin.end()).await.is_err() {
+            tracing::debug!("admin connections were cut off");
+        }
+        stopped
+    }
+}

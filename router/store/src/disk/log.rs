@@ -1,0 +1,571 @@
+//! The log: appending, reading, trimming. File work is done on tokio's blocking threads; what is under
+//! way when a caller goes away is finished all the same.
+//!
+//! Locks, in the order they are taken: `writer` (across a group commit), `trimming`, `siding` (while a
+//! side file is made or removed), `scan` of a segment, `map`, `opened`. Readers hold the last three for
+//! moments only, never across a call to the file system.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use router_core::{
+    clock::Timestamp,
+    id::{BusName, Offset},
+    store::{Admitted, Chunk, Error, Keyed, Log},
+};
+use tokio::sync::watch;
+
+use super::{
+    files::{File, Files, is_no_space, write_all_at},
+    read::Synced,
+    recover::{self, Failed, Unsealed, segment_path},
+    scan::{Index, Scan},
+    segment::{Block, HEAD_BYTES, Head, Place, damaged, encode, split, unusable},
+    side::{self, Side, Summary},
+};
+
+/// Sealed segments whose file is open and whose index is in memory.
+const OPENED_MAX: usize = 16;
+/// What the writer's buffer keeps between groups, in bytes.
+const BUFFER_KEPT_BYTES: usize = 4 * 1024 * 1024;
+
+/// How a log is kept.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// Bytes reserved for a segment; it is sealed when the next group does not fit. A group that is
+    /// larger gets a segment of its own size.
+    pub segment_bytes: u64,
+    /// Offsets left out before each group: for tests, which show that readers bear gaps.
+    pub gap: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { segment_bytes: 64 * 1024 * 1024, gap: 0 }
+    }
+}
+
+impl Options {
+    /// These, with segments of another size.
+    #[must_use]
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// These, with gaps of so many offsets.
+    #[must_use]
+    pub fn gap(mut self, gap: u64) -> Self {
+        self.gap = gap;
+        self
+    }
+}
+
+/// The log of one bus on disk. Dropping it is a crash: the next open repairs; [`DiskLog::close`] spares it that.
+pub struct DiskLog {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    files: Arc<dyn Files>,
+    dir: PathBuf,
+    options: Options,
+    failed: OnceLock<Arc<str>>,
+    writer: Mutex<Writer>,
+    trimming: Mutex<()>,
+    siding: Mutex<()>,
+    map: RwLock<Map>,
+    opened: Mutex<Vec<Arc<Opened>>>,
+    tail: watch::Sender<Offset>,
+}
+
+struct Writer {
+    buffer: Vec<u8>,
+    capacity: u64,
+}
+
+struct Map {
+    sealed: Vec<Arc<Summary>>,
+    active: Arc<Active>,
+}
+
+impl Map {
+    fn first(&self) -> Offset {
+        self.sealed.first().map_or(self.active.head.base, |s| s.base)
+    }
+}
+
+/// The unsealed segment. `scan` is what of it is synced; only the writer changes it.
+struct Active {
+    head: Head,
+    path: PathBuf,
+    file: Arc<dyn File>,
+    scan: RwLock<Scan>,
+}
+
+struct Opened {
+    summary: Arc<Summary>,
+    path: PathBuf,
+    file: Arc<dyn File>,
+    index: Index,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn shared<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn exclusive<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Active {
+    fn new(unsealed: Unsealed) -> (Arc<Active>, u64) {
+        let Unsealed { head, path, file, scan, capacity } = unsealed;
+        (Arc::new(Active { head, path, file, scan: RwLock::new(scan) }), capacity)
+    }
+
+    fn synced(&self, end: u64) -> Synced<'_> {
+        Synced { file: &*self.file, path: &self.path, seed: self.head.seed, end }
+    }
+}
+
+impl Opened {
+    fn synced(&self) -> Synced<'_> {
+        Synced { file: &*self.file, path: &self.path, seed: self.summary.seed, end: self.summary.end }
+    }
+}
+
+impl DiskLog {
+    /// Opens the log of a bus in `dir` (by convention `DATA/buses/NAME`), which is made when there is
+    /// none. The caller holds the data folder's [`super::Lock`].
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] names what was acknowledged and cannot be read, or what keeps the folder from
+    /// being used, and says what to do; [`Error::NoSpace`] when the unsealed segment cannot be written
+    /// anew: free some space and open again. Nothing is lost by a failed open.
+    pub async fn open(files: Arc<dyn Files>, dir: &Path, bus: &BusName, options: Options) -> Result<DiskLog, Error> {
+        let (dir, bus) = (dir.to_path_buf(), bus.clone());
+        let open = move || {
+            let found = recover::open(&*files, &dir, &bus, &options)?;
+            let (active, capacity) = Active::new(found.unsealed);
+            let tail = watch::Sender::new(shared(&active.scan).next);
+            Ok(DiskLog {
+                shared: Arc::new(Shared {
+                    files,
+                    dir,
+                    options,
+                    failed: OnceLock::new(),
+                    writer: Mutex::new(Writer { buffer: Vec::new(), capacity }),
+                    trimming: Mutex::new(()),
+                    siding: Mutex::new(()),
+                    map: RwLock::new(Map { sealed: found.sealed, active }),
+                    opened: Mutex::default(),
+                    tail,
+                }),
+            })
+        };
+        let gone = |e| Error::Poisoned(format!("the log's worker is gone: {e}").into());
+        tokio::task::spawn_blocking(open).await.map_err(gone)?
+    }
+
+    /// Ends the log and leaves a mark, so that the next open need not write the unsealed segment anew.
+    /// Every later call fails.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`]: there is no mark; nothing is lost, the next open repairs.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.blocking(Shared::close).await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let shared = self.shared.clone();
+        let work = move || {
+            shared.check()?;
+            work(&shared)
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result,
+            Err(e) => Err(self.shared.poison(format!("the log's worker is gone: {e}"))),
+        }
+    }
+}
+
+#[async_trait]
+impl Log for DiskLog {
+    async fn append(&self, now: Timestamp, batch: Vec<Admitted>) -> Result<Vec<Offset>, Error> {
+        self.blocking(move |log| log.append(now, &batch)).await
+    }
+
+    async fn read(&self, from: Offset, bytes_max: usize) -> Result<Chunk, Error> {
+        self.shared.check()?;
+        if from >= *self.shared.tail.borrow() {
+            return Ok(Chunk { buffer: Bytes::new(), records: Vec::new(), next: from });
+        }
+        self.blocking(move |log| log.read(from, bytes_max)).await
+    }
+
+    async fn seek(&self, t: Timestamp) -> Result<Offset, Error> {
+        self.blocking(move |log| log.seek(t)).await
+    }
+
+    fn bounds(&self) -> (Offset, Offset) {
+        let tail = *self.shared.tail.borrow();
+        (shared(&self.shared.map).first(), tail)
+    }
+
+    fn tail(&self) -> watch::Receiver<Offset> {
+        self.shared.tail.subscribe()
+    }
+
+    async fn trim(&self, before: Offset) -> Result<(), Error> {
+        self.blocking(move |log| log.trim(before)).await
+    }
+
+    async fn keys(&self, age: Duration, count_max: usize) -> Result<Vec<Keyed>, Error> {
+        self.blocking(move |log| log.keys(age, count_max)).await
+    }
+}
+
+// ------------------------------------------------------------------------------- appending
+
+impl Shared {
+    fn check(&self) -> Result<(), Error> {
+        self.failed.get().map_or(Ok(()), |why| Err(Error::Poisoned(why.clone())))
+    }
+
+    /// The first reason stays.
+    fn poison(&self, why: String) -> Error {
+        let why = self.failed.get_or_init(|| {
+            tracing::error!(dir = %self.dir.display(), why, "the log failed");
+            why.into()
+        });
+        Error::Poisoned(why.clone())
+    }
+
+    fn failed(&self, failed: Failed) -> Error {
+        match failed {
+            Failed::NoSpace(text) => Error::NoSpace(text.into()),
+            Failed::Io(text) => self.poison(text),
+        }
+    }
+
+    fn active(&self) -> Arc<Active> {
+        shared(&self.map).active.clone()
+    }
+
+    fn append(&self, now: Timestamp, batch: &[Admitted]) -> Result<Vec<Offset>, Error> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut writer = lock(&self.writer);
+        self.check()?;
+        let (counts, bytes) = split(batch);
+        let first = Offset(self.tail.borrow().0.saturating_add(self.options.gap));
+        let active = self.make_room(&mut writer, bytes)?;
+        let (at, chain, last_time) = {
+            let scan = shared(&active.scan);
+            (scan.end, scan.chain, scan.times.1)
+        };
+        let place = Place { seed: active.head.seed, at, first, time: now.max(last_time), synced: at, chain };
+        writer.buffer.clear();
+        let blocks = encode_group(place, batch, &counts, &mut writer.buffer);
+        self.write_group(&active, at, &writer.buffer)?;
+        writer.buffer.shrink_to(BUFFER_KEPT_BYTES);
+        let next = {
+            let mut scan = exclusive(&active.scan);
+            let mut keys = batch.iter().map(|admitted| admitted.key);
+            for block in &blocks {
+                scan.add(block, keys.by_ref().take(block.count as usize));
+            }
+            scan.next
+        };
+        self.tail.send_replace(next);
+        Ok((first.0..next.0).map(Offset).collect())
+    }
+
+    /// The segment in which a group of so many bytes fits.
+    fn make_room(&self, writer: &mut Writer, bytes: u64) -> Result<Arc<Active>, Error> {
+        let active = self.active();
+        let end = shared(&active.scan).end;
+        if end + bytes <= writer.capacity {
+            return Ok(active);
+        }
+        if end == HEAD_BYTES {
+            // An empty segment cannot be followed by one with the same base; it grows instead.
+            let capacity = end + bytes;
+            return match active.file.allocate(capacity).and_then(|()| active.file.sync_data()) {
+                Ok(()) => {
+                    writer.capacity = capacity;
+                    Ok(active)
+                }
+                Err(e) if is_no_space(&e) => Err(Error::NoSpace(format!("{}: {e}", active.path.display()).into())),
+                Err(e) => Err(self.poison(format!("cannot grow {}: {e}", active.path.display()))),
+            };
+        }
+        let reserve = self.options.segment_bytes.max(HEAD_BYTES + bytes);
+        let made = {
+            let scan = shared(&active.scan);
+            recover::create_next(&*self.files, &self.dir, (&active.head, &scan), reserve)
+        };
+        let (next, capacity) = Active::new(made.map_err(|f| self.failed(f))?);
+        writer.capacity = capacity;
+        self.seal(&active, next.clone())?;
+        Ok(next)
+    }
+
+    /// Writes a full segment's side file and puts `next` in its place.
+    fn seal(&self, full: &Active, next: Arc<Active>) -> Result<(), Error> {
+        let scan = shared(&full.scan);
+        let summary = Summary::new(&full.head, &scan);
+        // Gives back what was reserved and not used; after a crash it stays reserved until the trim.
+        full.file.set_len(scan.end).map_err(|e| self.poison(format!("cannot cut {}: {e}", full.path.display())))?;
+        self.write_side(&full.path, &summary, &scan)?;
+        let mut map = exclusive(&self.map);
+        map.sealed.push(Arc::new(summary));
+        map.active = next;
+        Ok(())
+    }
+
+    /// Makes the side file of a segment that is still kept. It can be made again, so a full disk is no
+    /// error; a failing disk is.
+    fn write_side(&self, segment: &Path, summary: &Summary, scan: &Scan) -> Result<(), Error> {
+        let _siding = lock(&self.siding);
+        if summary.base < shared(&self.map).first() {
+            return Ok(());
+        }
+        let path = segment.with_extension("idx");
+        match side::write(&*self.files, &path, summary, &scan.index, &scan.keys) {
+            Ok(_) => Ok(()),
+            Err(e) => Err(self.poison(format!("cannot write {}: {e}", path.display()))),
+        }
+    }
+
+    fn write_group(&self, active: &Active, at: u64, bytes: &[u8]) -> Result<(), Error> {
+        let cannot = |doing: &str, e: &io::Error| format!("cannot {doing} {}: {e}", active.path.display());
+        if let Err((written, e)) = write_all_at(&*active.file, bytes, at) {
+            let undone = || {
+                if written > 0 {
+                    write_all_at(&*active.file, &vec![0; written], at).map_err(|(_, e)| e)?;
+                    active.file.sync_data()?;
+                }
+                Ok(())
+            };
+            return Err(match is_no_space(&e).then(undone) {
+                Some(Ok(())) => Error::NoSpace(cannot("write", &e).into()),
+                Some(Err::<_, io::Error>(e)) => self.poison(cannot("take back a write to", &e)),
+                None => self.poison(cannot("write", &e)),
+            });
+        }
+        active.file.sync_data().map_err(|e| self.poison(cannot("sync", &e)))
+    }
+
+    fn close(&self) -> Result<(), Error> {
+        let _writer = lock(&self.writer);
+        self.check()?;
+        let active = self.active();
+        let end = shared(&active.scan).end;
+        recover::write_mark(&*self.files, &self.dir, &active.head, end).map_err(|e| {
+            self.poison(format!("cannot leave the mark of a clean stop in {}: {e}", self.dir.display()))
+        })?;
+        self.failed.get_or_init(|| format!("the log in {} was closed", self.dir.display()).into());
+        Ok(())
+    }
+
+    fn trim(&self, before: Offset) -> Result<(), Error> {
+        let _trimming = lock(&self.trimming);
+        let gone: Vec<_> = {
+            let mut map = exclusive(&self.map);
+            let count = map.sealed.partition_point(|s| s.last < before);
+            map.sealed.drain(..count).collect()
+        };
+        lock(&self.opened).retain(|o| gone.iter().all(|s| s.base != o.summary.base));
+        for segment in gone {
+            let path = segment_path(&self.dir, segment.base);
+            let remove = |path: &Path| match self.files.remove(path) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+                other => other,
+            };
+            // Oldest first, each durable before the next: after a crash no segment is missing between two.
+            let _siding = lock(&self.siding);
+            remove(&path.with_extension("idx"))
+                .and_then(|()| remove(&path))
+                .and_then(|()| self.files.sync_dir(&self.dir))
+                .map_err(|e| self.poison(format!("cannot remove {}: {e}", path.display())))?;
+        }
+        Ok(())
+    }
+}
+
+fn encode_group(mut place: Place, batch: &[Admitted], counts: &[usize], out: &mut Vec<u8>) -> Vec<Block> {
+    let mut rest = batch;
+    let encode_one = |count: &usize| {
+        let (now, later) = rest.split_at_checked(*count)?;
+        rest = later;
+        let block = encode(place, now, out);
+        (place.at, place.first, place.chain) = (block.end(), block.last().next(), block.crc);
+        Some(block)
+    };
+    counts.iter().map_while(encode_one).collect()
+}
+
+// --------------------------------------------------------------------------------- reading
+
+/// The segment that answers a question.
+enum Holder {
+    Sealed(Arc<Summary>),
+    Active(Arc<Active>),
+}
+
+impl Shared {
+    /// The first segment that is not `behind`; `from` must be kept.
+    fn holder(&self, from: Option<Offset>, behind: impl Fn(&Summary) -> bool) -> Result<Holder, Error> {
+        let map = shared(&self.map);
+        if from.is_some_and(|from| from < map.first()) {
+            return Err(Error::Trimmed { first: map.first() });
+        }
+        let at = map.sealed.partition_point(|s| behind(s));
+        Ok(map.sealed.get(at).map_or_else(|| Holder::Active(map.active.clone()), |s| Holder::Sealed(s.clone())))
+    }
+
+    fn read(&self, from: Offset, bytes_max: usize) -> Result<Chunk, Error> {
+        let tail = *self.tail.borrow();
+        let chunk = match self.holder(Some(from), |s| s.last < from)? {
+            Holder::Sealed(summary) => {
+                let opened = self.open_sealed(&summary)?;
+                opened.synced().chunk(opened.index.by_offset(from), from, bytes_max)?
+            }
+            Holder::Active(active) => {
+                let (at, end) = {
+                    let scan = shared(&active.scan);
+                    (scan.index.by_offset(from), scan.end)
+                };
+                active.synced(end).chunk(at, from, bytes_max)?
+            }
+        };
+        let next = if chunk.records.is_empty() { tail.max(from) } else { chunk.next };
+        Ok(Chunk { next, ..chunk })
+    }
+
+    fn seek(&self, t: Timestamp) -> Result<Offset, Error> {
+        let tail = *self.tail.borrow();
+        let found = match self.holder(None, |s| s.times.1 < t)? {
+            Holder::Sealed(summary) => {
+                let opened = self.open_sealed(&summary)?;
+                opened.synced().seek(opened.index.by_time(t), t)?
+            }
+            Holder::Active(active) => {
+                let (at, end) = {
+                    let scan = shared(&active.scan);
+                    (scan.index.by_time(t), scan.end)
+                };
+                active.synced(end).seek(at, t)?
+            }
+        };
+        Ok(found.unwrap_or(tail))
+    }
+
+    /// A sealed segment's file and index, from the few that are at hand.
+    fn open_sealed(&self, summary: &Arc<Summary>) -> Result<Arc<Opened>, Error> {
+        {
+            let mut opened = lock(&self.opened);
+            if let Some(at) = opened.iter().position(|o| o.summary.base == summary.base) {
+                let found = opened.remove(at);
+                opened.push(found.clone());
+                return Ok(found);
+            }
+        }
+        let path = segment_path(&self.dir, summary.base);
+        let file = self.open_file(&path, summary)?;
+        let side = self.side(&path, summary).and_then(|side| side.index());
+        let index = match side {
+            Some(index) => index,
+            None => self.rebuild(&path, &*file, summary)?.index,
+        };
+        let found = Arc::new(Opened { summary: summary.clone(), path, file, index });
+        let mut opened = lock(&self.opened);
+        if opened.len() >= OPENED_MAX {
+            opened.remove(0);
+        }
+        opened.push(found.clone());
+        Ok(found)
+    }
+
+    fn open_file(&self, path: &Path, summary: &Summary) -> Result<Arc<dyn File>, Error> {
+        self.files.open(path).map_err(|e| {
+            let first = shared(&self.map).first();
+            if summary.base < first {
+                // It was trimmed a moment ago.
+                Error::Trimmed { first }
+            } else if e.kind() == io::ErrorKind::NotFound {
+                let offsets = Some((summary.base, summary.last));
+                damaged(path, 0..summary.end, offsets, "the segment is missing, though nobody trimmed it")
+            } else {
+                unusable(path, "open the segment", &e)
+            }
+        })
+    }
+
+    fn side(&self, path: &Path, summary: &Summary) -> Option<Side> {
+        Side::open(&*self.files, &path.with_extension("idx"), summary.base, summary.seed, summary.end)
+    }
+
+    /// Makes the side file anew.
+    fn rebuild(&self, path: &Path, file: &dyn File, summary: &Summary) -> Result<Scan, Error> {
+        let head = Head::read(file, path)?;
+        let (summary, scan) = recover::survey(path, &head, file, summary.end)?;
+        self.write_side(path, &summary, &scan)?;
+        Ok(scan)
+    }
+
+    fn keys(&self, age: Duration, count_max: usize) -> Result<Vec<Keyed>, Error> {
+        let (sealed, active) = {
+            let map = shared(&self.map);
+            (map.sealed.clone(), map.active.clone())
+        };
+        let (since, newest) = {
+            let scan = shared(&active.scan);
+            let age_us = u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
+            let since = Timestamp(scan.times.1.0.saturating_sub(age_us));
+            (since, window(&scan.keys, since, count_max))
+        };
+        let mut missing = count_max - newest.len();
+        let mut parts = vec![newest];
+        for summary in sealed.iter().rev().take_while(|s| s.times.1 >= since) {
+            if missing == 0 {
+                break;
+            }
+            let path = segment_path(&self.dir, summary.base);
+            let part = match self.side(&path, summary).and_then(|side| side.keys(since, missing)) {
+                Some(part) => part,
+                None => {
+                    let file = self.open_file(&path, summary)?;
+                    window(&self.rebuild(&path, &*file, summary)?.keys, since, missing)
+                }
+            };
+            missing -= part.len();
+            parts.push(part);
+        }
+        parts.reverse();
+        Ok(parts.concat())
+    }
+}
+
+/// The newest keys, at most `count_max`, none older than `since`.
+fn window(keys: &[Keyed], since: Timestamp, count_max: usize) -> Vec<Keyed> {
+    let young = keys.partition_point(|k| k.appended < since);
+    keys.get(young.max(keys.len().saturating_sub(count_max))..).unwrap_or_default().to_vec()
+}

@@ -1,0 +1,175 @@
+//! From a commit's changes to one fjall batch: one operation for each key, and what the counts move by.
+
+use std::collections::BTreeMap;
+
+use fjall::{PersistMode, Slice};
+use router_core::{
+    clock::Timestamp,
+    id::{BusId, DeliveryId, Epoch, LaneId, Offset},
+    store::{Change, Durability, Error, Pending},
+};
+
+use super::{
+    Inner,
+    codec::{
+        META_BUS, META_ROUTE, META_RUNNING, dead_key, named_key, planned_key, ready_key, version_key, waiting_key,
+        write_entry, write_value,
+    },
+    lanes::Delta,
+    lock, read_error, write_error,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Space {
+    Meta,
+    Versions,
+    Ready,
+    Waiting,
+    Dead,
+}
+
+/// An operation on one key: its new value, or its removal.
+struct Op {
+    space: Space,
+    key: Vec<u8>,
+    value: Option<Slice>,
+}
+
+#[derive(Default)]
+struct Plan {
+    ops: Vec<Op>,
+    deltas: Vec<Delta>,
+    planned: BTreeMap<BusId, Offset>,
+    dead_letters: BTreeMap<DeliveryId, bool>,
+}
+
+impl Inner {
+    /// Writes all changes or none. Only one commit runs at a time.
+    pub(super) fn commit(&self, epoch: Epoch, changes: &[Change], durability: Durability) -> Result<(), Error> {
+        if epoch != self.epoch {
+            return Err(Error::Fenced);
+        }
+        self.check_space()?;
+        let mut plan = Plan::default();
+        for change in changes {
+            self.plan(&mut plan, change)?;
+        }
+        lock(&self.lanes).begin(&plan.deltas);
+        let done = self.write(plan.ops, durability);
+        lock(&self.lanes).end(if done.is_ok() { &plan.deltas } else { &[] });
+        done?;
+        lock(&self.planned).extend(plan.planned);
+        Ok(())
+    }
+
+    fn write(&self, mut ops: Vec<Op>, durability: Durability) -> Result<(), Error> {
+        // The sort is stable: of the operations on one key the last one decides.
+        ops.sort_by(|a, b| (a.space, &a.key).cmp(&(b.space, &b.key)));
+        let mode = match durability {
+            Durability::Now => PersistMode::SyncAll,
+            Durability::Lazy => PersistMode::Buffer,
+        };
+        if ops.is_empty() {
+            // fjall skips an empty batch, its sync too, but this one may promise the commits before it.
+            return self.db.persist(mode).map_err(write_error);
+        }
+        let mut batch = self.db.batch().durability(Some(mode));
+        let mut ops = ops.into_iter().peekable();
+        while let Some(Op { space, key, value }) = ops.next() {
+            if ops.peek().is_some_and(|next| next.space == space && next.key == key) {
+                continue;
+            }
+            let keyspace = match space {
+                Space::Meta => &self.meta,
+                Space::Versions => &self.versions,
+                Space::Ready => &self.ready,
+                Space::Waiting => &self.waiting,
+                Space::Dead => &self.dead,
+            };
+            match value {
+                Some(value) => batch.insert(keyspace, key, value),
+                None => batch.remove(keyspace, key),
+            }
+        }
+        batch.commit().map_err(write_error)
+    }
+
+    fn plan(&self, plan: &mut Plan, change: &Change) -> Result<(), Error> {
+        match change {
+            Change::Planned(bus, offset) => {
+                let known = plan.planned.get(bus).or(lock(&self.planned).get(bus)).copied();
+                if known.is_none_or(|known| *offset > known) {
+                    plan.planned.insert(*bus, *offset);
+                    plan.set(Space::Meta, planned_key(*bus), offset.0.to_be_bytes());
+                }
+            }
+            Change::Running(ms) => plan.set(Space::Meta, META_RUNNING.into(), ms.to_be_bytes()),
+            Change::Put { pending, replaces } => plan.put(pending, *replaces)?,
+            Change::Drop { lane, offset, due } => plan.remove(*lane, *offset, *due),
+            Change::PutDeadLetter(letter) => {
+                self.count_dead_letter(plan, letter.id, true)?;
+                plan.set(Space::Dead, dead_key(letter.id), write_value(letter)?);
+            }
+            Change::DropDeadLetter(id) => {
+                self.count_dead_letter(plan, *id, false)?;
+                plan.unset(Space::Dead, dead_key(*id));
+            }
+            Change::NameBus(name, id) => {
+                plan.set(Space::Meta, named_key(META_BUS, name.as_str()), id.0.to_be_bytes());
+            }
+            Change::NameRoute(name, id) => {
+                plan.set(Space::Meta, named_key(META_ROUTE, name.as_str()), id.0.to_be_bytes());
+            }
+            Change::PutVersion(v) => {
+                plan.set(Space::Versions, version_key(v.route, v.bus, v.from), write_value(v)?);
+            }
+            Change::DropVersion { route, bus, from } => plan.unset(Space::Versions, version_key(*route, *bus, *from)),
+        }
+        Ok(())
+    }
+
+    /// Dead letters are few, and may be put or dropped twice: looks whether this one is there.
+    fn count_dead_letter(&self, plan: &mut Plan, id: DeliveryId, comes: bool) -> Result<(), Error> {
+        let there = match plan.dead_letters.get(&id) {
+            Some(there) => *there,
+            None => self.dead.contains_key(dead_key(id)).map_err(read_error)?,
+        };
+        plan.dead_letters.insert(id, comes);
+        if there != comes {
+            plan.deltas.push(Delta::DeadLetter { lane: id.lane, comes });
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    fn set(&mut self, space: Space, key: Vec<u8>, value: impl Into<Slice>) {
+        self.ops.push(Op { space, key, value: Some(value.into()) });
+    }
+
+    fn unset(&mut self, space: Space, key: Vec<u8>) {
+        self.ops.push(Op { space, key, value: None });
+    }
+
+    fn put(&mut self, pending: &Pending, replaces: Option<Option<Timestamp>>) -> Result<(), Error> {
+        let Pending { lane, offset, due, .. } = *pending;
+        if let Some(old) = replaces {
+            self.remove(lane, offset, old);
+        }
+        let value = write_entry(pending)?;
+        match due {
+            None => self.set(Space::Ready, ready_key(lane, offset), value),
+            Some(due) => self.set(Space::Waiting, waiting_key(lane, due, offset), value),
+        }
+        self.deltas.push(Delta::Entry { lane, due, offset, comes: true });
+        Ok(())
+    }
+
+    fn remove(&mut self, lane: LaneId, offset: Offset, due: Option<Timestamp>) {
+        match due {
+            None => self.unset(Space::Ready, ready_key(lane, offset)),
+            Some(due) => self.unset(Space::Waiting, waiting_key(lane, due, offset)),
+        }
+        self.deltas.push(Delta::Entry { lane, due, offset, comes: false });
+    }
+}

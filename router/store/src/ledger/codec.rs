@@ -1,0 +1,217 @@
+//! Keys and values of the ledger. Numbers in keys are big-endian, so that key order is the order of
+//! the port; every value but a bare number begins with the version byte 1.
+//!
+//! | keyspace | key | value |
+//! |---|---|---|
+//! | `meta` | `format` | 1 byte, the version of all of this |
+//! | | `epoch`, `secret`, `running` | 8, 16, 8 bytes |
+//! | | `planned/` bus u16 | offset u64 |
+//! | | `bus/` name | bus u16 |
+//! | | `route/` name | route u32 |
+//! | `versions` | route u32, bus u16, from u64 | 1, postcard of `RouteVersion` |
+//! | `ready` | lane (bus u16, route u32, run u32), offset u64 | entry |
+//! | `waiting` | lane, due u64, offset u64 | entry |
+//! | `dead` | epoch u64, lane, offset u64 | 1, postcard of `DeadLetter` |
+//!
+//! An entry is: 1, `opened_ms` as a varint, and, when anything was tried, postcard of `Attempts`. One
+//! that was never tried takes 18 bytes of key and 2 to 7 of value (11 at most).
+//!
+//! An entry is in exactly one of `ready` and `waiting`, which is why a change names the due time of the
+//! entry it replaces: nothing has to be read to write.
+
+use fjall::Slice;
+use router_core::{
+    clock::Timestamp,
+    id::{BusId, DeliveryId, Epoch, LaneId, Offset, RouteId, RunId},
+    store::{Attempts, Error, Pending},
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// The version of all keys and values.
+pub(super) const FORMAT: u8 = 1;
+
+pub(super) const META_FORMAT: &[u8] = b"format";
+pub(super) const META_EPOCH: &[u8] = b"epoch";
+pub(super) const META_SECRET: &[u8] = b"secret";
+pub(super) const META_RUNNING: &[u8] = b"running";
+pub(super) const META_PLANNED: &[u8] = b"planned/";
+pub(super) const META_BUS: &[u8] = b"bus/";
+pub(super) const META_ROUTE: &[u8] = b"route/";
+
+const ENTRY: u8 = 1;
+
+pub(super) fn damaged(place: &str, what: impl Into<Box<str>>) -> Error {
+    Error::Damaged { place: format!("the ledger's {place}").into(), what: what.into() }
+}
+
+// ------------------------------------------------------------------------------------- keys
+
+fn push_lane(key: &mut Vec<u8>, lane: LaneId) {
+    key.extend(lane.bus.0.to_be_bytes());
+    key.extend(lane.route.0.to_be_bytes());
+    key.extend(lane.run.0.to_be_bytes());
+}
+
+pub(super) fn ready_key(lane: LaneId, offset: Offset) -> Vec<u8> {
+    let mut key = Vec::with_capacity(18);
+    push_lane(&mut key, lane);
+    key.extend(offset.0.to_be_bytes());
+    key
+}
+
+pub(super) fn waiting_key(lane: LaneId, due: Timestamp, offset: Offset) -> Vec<u8> {
+    let mut key = Vec::with_capacity(26);
+    push_lane(&mut key, lane);
+    key.extend(due.0.to_be_bytes());
+    key.extend(offset.0.to_be_bytes());
+    key
+}
+
+pub(super) fn dead_key(id: DeliveryId) -> Vec<u8> {
+    let mut key = Vec::with_capacity(26);
+    key.extend(id.epoch.0.to_be_bytes());
+    push_lane(&mut key, id.lane);
+    key.extend(id.offset.0.to_be_bytes());
+    key
+}
+
+pub(super) fn version_key(route: RouteId, bus: BusId, from: Offset) -> Vec<u8> {
+    let mut key = Vec::with_capacity(14);
+    key.extend(route.0.to_be_bytes());
+    key.extend(bus.0.to_be_bytes());
+    key.extend(from.0.to_be_bytes());
+    key
+}
+
+pub(super) fn planned_key(bus: BusId) -> Vec<u8> {
+    [META_PLANNED, &bus.0.to_be_bytes()].concat()
+}
+
+pub(super) fn named_key(prefix: &[u8], name: &str) -> Vec<u8> {
+    [prefix, name.as_bytes()].concat()
+}
+
+fn take_u64(bytes: &mut &[u8]) -> Option<u64> {
+    let (head, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(u64::from_be_bytes(*head))
+}
+
+fn take_u32(bytes: &mut &[u8]) -> Option<u32> {
+    let (head, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(u32::from_be_bytes(*head))
+}
+
+fn take_u16(bytes: &mut &[u8]) -> Option<u16> {
+    let (head, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(u16::from_be_bytes(*head))
+}
+
+fn take_lane(bytes: &mut &[u8]) -> Option<LaneId> {
+    Some(LaneId { bus: BusId(take_u16(bytes)?), route: RouteId(take_u32(bytes)?), run: RunId(take_u32(bytes)?) })
+}
+
+/// Reads a whole key by `take`, which must leave nothing.
+fn whole<T>(place: &str, mut key: &[u8], take: impl Fn(&mut &[u8]) -> Option<T>) -> Result<T, Error> {
+    let all = key;
+    take(&mut key)
+        .filter(|_| key.is_empty())
+        .ok_or_else(|| damaged(place, format!("key {all:02x?} has a wrong length")))
+}
+
+/// The lane, due time and offset of an entry, by its key.
+pub(super) type EntryKey = (LaneId, Option<Timestamp>, Offset);
+
+pub(super) fn read_ready_key(key: &[u8]) -> Result<EntryKey, Error> {
+    whole("ready", key, |k| Some((take_lane(k)?, None, Offset(take_u64(k)?))))
+}
+
+pub(super) fn read_waiting_key(key: &[u8]) -> Result<EntryKey, Error> {
+    whole("waiting", key, |k| Some((take_lane(k)?, Some(Timestamp(take_u64(k)?)), Offset(take_u64(k)?))))
+}
+
+pub(super) fn read_dead_key(key: &[u8]) -> Result<DeliveryId, Error> {
+    whole("dead", key, |k| {
+        Some(DeliveryId { epoch: Epoch(take_u64(k)?), lane: take_lane(k)?, offset: Offset(take_u64(k)?) })
+    })
+}
+
+// ----------------------------------------------------------------------------------- values
+
+pub(super) fn read_u64(place: &str, bytes: &[u8]) -> Result<u64, Error> {
+    whole(place, bytes, take_u64)
+}
+
+pub(super) fn read_u32(place: &str, bytes: &[u8]) -> Result<u32, Error> {
+    whole(place, bytes, take_u32)
+}
+
+pub(super) fn read_u16(place: &str, bytes: &[u8]) -> Result<u16, Error> {
+    whole(place, bytes, take_u16)
+}
+
+fn append(value: Vec<u8>, what: &impl Serialize) -> Result<Vec<u8>, Error> {
+    // Only a type that postcard cannot hold fails here; nothing was written then.
+    postcard::to_extend(what, value).map_err(|e| Error::Poisoned(format!("a bug: cannot encode: {e}").into()))
+}
+
+pub(super) fn write_entry(pending: &Pending) -> Result<Slice, Error> {
+    let value = append(vec![ENTRY], &pending.opened_ms)?;
+    let value = if pending.attempts == Attempts::default() { value } else { append(value, &pending.attempts)? };
+    Ok(value.into())
+}
+
+pub(super) fn read_entry((lane, due, offset): EntryKey, value: &[u8]) -> Result<Pending, Error> {
+    let place = || format!("entry of bus {}, route {}, run {}, offset {offset}", lane.bus, lane.route, lane.run);
+    let bad = |e: postcard::Error| damaged(&place(), e.to_string());
+    let Some((&ENTRY, rest)) = value.split_first() else {
+        return Err(damaged(&place(), format!("its version is {:?}, this program reads {ENTRY}", value.first())));
+    };
+    let (opened_ms, rest) = postcard::take_from_bytes(rest).map_err(bad)?;
+    let attempts = if rest.is_empty() { Attempts::default() } else { postcard::from_bytes(rest).map_err(bad)? };
+    Ok(Pending { lane, offset, due, opened_ms, attempts })
+}
+
+/// A value that is postcard after the version byte.
+pub(super) fn write_value(what: &impl Serialize) -> Result<Slice, Error> {
+    Ok(append(vec![ENTRY], what)?.into())
+}
+
+pub(super) fn read_value<T: DeserializeOwned>(place: &str, value: &[u8]) -> Result<T, Error> {
+    let Some((&ENTRY, rest)) = value.split_first() else {
+        return Err(damaged(place, format!("its version is {:?}, this program reads {ENTRY}", value.first())));
+    };
+    postcard::from_bytes(rest).map_err(|e| damaged(place, e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn untried_entry_takes_about_twenty_four_bytes() {
+        let lane = LaneId { bus: BusId(1), route: RouteId(2), run: RunId(0) };
+        let month_ms = 30 * 24 * 3600 * 1000;
+        let pending =
+            Pending { lane, offset: Offset(1 << 40), due: None, opened_ms: month_ms, attempts: Attempts::default() };
+        let bytes = ready_key(lane, pending.offset).len() + write_entry(&pending).unwrap().len();
+        assert!(bytes <= 24, "{bytes}");
+    }
+
+    #[test]
+    fn keys_sort_as_the_port_orders() {
+        let lane = |route| LaneId { bus: BusId(1), route: RouteId(route), run: RunId(0) };
+        assert!(ready_key(lane(255), Offset(u64::MAX)) < ready_key(lane(256), Offset(0)));
+        assert!(ready_key(lane(1), Offset(255)) < ready_key(lane(1), Offset(256)));
+        assert!(waiting_key(lane(1), Timestamp(255), Offset(9)) < waiting_key(lane(1), Timestamp(256), Offset(1)));
+    }
+
+    #[test]
+    fn value_of_another_version_is_refused_by_name() {
+        let key = (LaneId { bus: BusId(1), route: RouteId(2), run: RunId(0) }, None, Offset(7));
+        let error = read_entry(key, &[9, 0]).unwrap_err().to_string();
+        assert!(error.contains("offset 7") && error.contains("version is Some(9)"), "{error}");
+    }
+}

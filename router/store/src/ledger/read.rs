@@ -1,0 +1,150 @@
+//! The port's reads: each from one snapshot.
+
+use std::ops::RangeInclusive;
+
+use fjall::{Guard, Readable, Snapshot};
+use router_core::{
+    clock::Timestamp,
+    id::{BusId, BusName, LaneId, Offset, RouteId, RouteName},
+    store::{DeadLetter, Error, LaneState, Page, Pending, RouteVersion, Selection, State},
+};
+
+use super::{
+    Inner,
+    codec::{
+        META_BUS, META_ROUTE, META_RUNNING, damaged, dead_key, read_entry, read_ready_key, read_u16, read_u32,
+        read_u64, read_value, read_waiting_key, ready_key, waiting_key,
+    },
+    lanes::{Kind, Search},
+    lock, read_error,
+};
+use crate::memory::selects;
+
+const MAX: Offset = Offset(u64::MAX);
+const LATEST: Timestamp = Timestamp(u64::MAX);
+
+fn entry(kind: Kind, guard: Guard) -> Result<Pending, Error> {
+    let (key, value) = guard.into_inner().map_err(read_error)?;
+    let key = match kind {
+        Kind::Ready => read_ready_key(&key)?,
+        Kind::Waiting => read_waiting_key(&key)?,
+    };
+    read_entry(key, &value)
+}
+
+fn waiting_range(lane: LaneId, from: u64, to: Timestamp) -> RangeInclusive<Vec<u8>> {
+    waiting_key(lane, Timestamp(from), Offset(0))..=waiting_key(lane, to, MAX)
+}
+
+impl Inner {
+    /// Begins a search before its snapshot is taken, so that a commit between the two is noticed.
+    fn search(&self, lane: LaneId, kind: Kind, from: u64) -> Option<(Search, Snapshot)> {
+        let search = lock(&self.lanes).search(lane, kind, from)?;
+        Some((search, self.db.snapshot()))
+    }
+
+    pub(super) fn ready(&self, lane: LaneId, from: Offset, count_max: usize) -> Result<Vec<Pending>, Error> {
+        let Some((search, snapshot)) = self.search(lane, Kind::Ready, from.0).filter(|_| count_max > 0) else {
+            return Ok(Vec::new());
+        };
+        let range = ready_key(lane, Offset(search.from))..=ready_key(lane, MAX);
+        let found = snapshot.range(&self.ready, range).take(count_max).map(|guard| entry(Kind::Ready, guard));
+        let found: Vec<Pending> = found.collect::<Result<_, _>>()?;
+        let first = found.first().map_or(u64::MAX, |p| p.offset.0);
+        lock(&self.lanes).found(lane, Kind::Ready, search, first);
+        Ok(found)
+    }
+
+    pub(super) fn due(&self, lane: LaneId, now: Timestamp, count_max: usize) -> Result<Vec<Pending>, Error> {
+        let Some((search, snapshot)) =
+            self.search(lane, Kind::Waiting, 0).filter(|s| count_max > 0 && s.0.from <= now.0)
+        else {
+            return Ok(Vec::new());
+        };
+        let range = waiting_range(lane, search.from, now);
+        let found = snapshot.range(&self.waiting, range).take(count_max).map(|guard| entry(Kind::Waiting, guard));
+        let found: Vec<Pending> = found.collect::<Result<_, _>>()?;
+        let first = found.first().and_then(|p| p.due).map_or(now.0.saturating_add(1), |due| due.0);
+        lock(&self.lanes).found(lane, Kind::Waiting, search, first);
+        Ok(found)
+    }
+
+    pub(super) fn next_due(&self, lane: LaneId, after: Timestamp) -> Result<Option<Timestamp>, Error> {
+        let Some(from) = after.0.checked_add(1) else { return Ok(None) };
+        self.due_from(lane, from)
+    }
+
+    fn due_from(&self, lane: LaneId, from: u64) -> Result<Option<Timestamp>, Error> {
+        let Some((search, snapshot)) = self.search(lane, Kind::Waiting, from) else { return Ok(None) };
+        let first = snapshot.range(&self.waiting, waiting_range(lane, search.from, LATEST)).next();
+        let first = first.map(|guard| entry(Kind::Waiting, guard)).transpose()?.and_then(|p| p.due);
+        lock(&self.lanes).found(lane, Kind::Waiting, search, first.map_or(u64::MAX, |due| due.0));
+        Ok(first)
+    }
+
+    pub(super) fn dead_letters(&self, which: &Selection, page: Page) -> Result<Vec<DeadLetter>, Error> {
+        let snapshot = self.db.snapshot();
+        let letter = |value: &[u8]| read_value::<DeadLetter>("dead letter", value);
+        if let Some(ids) = &which.ids {
+            let mut ids = ids.clone();
+            ids.sort_unstable();
+            ids.dedup();
+            let after = ids.into_iter().filter(|id| page.after.is_none_or(|after| *id > after));
+            let found = after.filter_map(|id| snapshot.get(&self.dead, dead_key(id)).map_err(read_error).transpose());
+            let found = found.map(|value| letter(&value?));
+            return found
+                .filter(|d| d.as_ref().is_ok_and(|d| selects(which, d)) || d.is_err())
+                .take(page.count_max)
+                .collect();
+        }
+        // A key and a zero byte is the next possible key.
+        let from = page.after.map(|after| [dead_key(after), vec![0]].concat()).unwrap_or_default();
+        let found = snapshot.range(&self.dead, from..).map(|guard| letter(&guard.value().map_err(read_error)?));
+        found.filter(|d| d.as_ref().is_ok_and(|d| selects(which, d)) || d.is_err()).take(page.count_max).collect()
+    }
+
+    pub(super) fn state(&self) -> Result<State, Error> {
+        let snapshot = self.db.snapshot();
+        let running = snapshot.get(&self.meta, META_RUNNING).map_err(read_error)?;
+        let versions = snapshot
+            .iter(&self.versions)
+            .map(|guard| read_value::<RouteVersion>("route version", &guard.value().map_err(read_error)?));
+        let pending = lock(&self.lanes).pending();
+        let lanes = pending.into_iter().map(|(lane, ready, waiting)| {
+            let first = self.ready(lane, Offset(0), 1)?;
+            let due_first = self.due_from(lane, 0)?;
+            Ok(LaneState { lane, ready, waiting, ready_first: first.first().map(|p| p.offset), due_first })
+        });
+        Ok(State {
+            epoch: self.epoch,
+            secret: self.secret,
+            running_ms: running.map(|ms| read_u64("running time", &ms)).transpose()?.unwrap_or_default(),
+            buses: self.buses(&snapshot)?,
+            routes: self.names(&snapshot, META_ROUTE, |name, id| {
+                Some((RouteName::new(name).ok()?, RouteId(read_u32("route name", id).ok()?)))
+            })?,
+            versions: versions.collect::<Result<_, _>>()?,
+            lanes: lanes.collect::<Result<_, Error>>()?,
+        })
+    }
+
+    pub(super) fn buses(&self, snapshot: &Snapshot) -> Result<Vec<(BusName, BusId)>, Error> {
+        self.names(snapshot, META_BUS, |name, id| {
+            Some((BusName::new(name).ok()?, BusId(read_u16("bus name", id).ok()?)))
+        })
+    }
+
+    fn names<T>(
+        &self,
+        snapshot: &Snapshot,
+        prefix: &[u8],
+        read: impl Fn(&str, &[u8]) -> Option<T>,
+    ) -> Result<Vec<T>, Error> {
+        let names = snapshot.prefix(&self.meta, prefix).map(|guard| {
+            let (key, value) = guard.into_inner().map_err(read_error)?;
+            let name = key.get(prefix.len()..).and_then(|name| std::str::from_utf8(name).ok());
+            name.and_then(|name| read(name, &value)).ok_or_else(|| damaged("names", format!("{key:?} is {value:?}")))
+        });
+        names.collect()
+    }
+}

@@ -1,0 +1,218 @@
+//! The store on disk: a data folder with its lock, one ledger, and a log for each bus.
+//!
+//! ```text
+//! DATA/lock          held while a router runs
+//! DATA/ledger/       module `ledger`
+//! DATA/buses/NAME/   module `disk`
+//! ```
+//!
+//! The two halves must be of one history, so a start refuses
+//! - logs without a ledger: which of their events were delivered is not known any more;
+//! - a log that does not reach to where the ledger has planned, or does not hold an event that the
+//!   ledger says is owed.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use router_core::{
+    id::{BusName, Offset},
+    store::{Error as StoreError, Ledger, Log, Store},
+};
+
+use crate::{
+    disk::{
+        self, DiskLog, Lock, LockError,
+        files::{Files, RealFiles},
+    },
+    ledger::{self, DiskLedger, Span},
+};
+
+/// Why a data folder does not open. Nothing was changed in it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Another router works on it, or it cannot be locked.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// There are events, but not what was owed of them.
+    #[error(
+        "{dir} holds events (bus {bus}) but no ledger, so it cannot be known which were delivered; restore \
+         {dir}/ledger from a backup, or start with an empty data folder"
+    )]
+    LogWithoutLedger {
+        /// The data folder.
+        dir: Box<str>,
+        /// A bus that has events.
+        bus: Box<str>,
+    },
+    /// The folder cannot be read.
+    #[error("cannot read the data folder {0}: {1}; it must be readable and writable for this user")]
+    Io(PathBuf, io::Error),
+    /// The ledger does not open.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// How a store is opened.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Each log.
+    pub log: disk::Options,
+    /// The ledger.
+    pub ledger: ledger::Options,
+}
+
+/// A data folder that is open. Dropping it is a crash: the next open repairs; [`DiskStore::close`] spares it that.
+pub struct DiskStore {
+    dir: PathBuf,
+    options: Options,
+    ledger: Arc<DiskLedger>,
+    /// `None` after [`DiskStore::close`].
+    logs: tokio::sync::Mutex<Option<Logs>>,
+    lock: Mutex<Option<Lock>>,
+}
+
+impl std::fmt::Debug for DiskStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DiskStore").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+type Logs = BTreeMap<BusName, Arc<DiskLog>>;
+
+impl DiskStore {
+    /// Locks the data folder, which is made when there is none, and opens its ledger; logs are opened
+    /// when they are asked for. Takes about a second for a million entries in the ledger.
+    ///
+    /// # Errors
+    /// [`Error`], which says what to do.
+    pub async fn open(dir: &Path, options: Options) -> Result<DiskStore, Error> {
+        let dir = dir.to_path_buf();
+        let open = move || {
+            let lock = Lock::acquire(&RealFiles, &dir)?;
+            let ledger = dir.join("ledger");
+            if !DiskLedger::exists(&ledger)
+                && let Some(bus) = bus_with_segments(&dir.join("buses")).map_err(|e| Error::Io(dir.clone(), e))?
+            {
+                return Err(Error::LogWithoutLedger { dir: dir.display().to_string().into(), bus: bus.into() });
+            }
+            let ledger = Arc::new(DiskLedger::open(&ledger, options.ledger.clone())?);
+            let logs = tokio::sync::Mutex::new(Some(Logs::new()));
+            Ok(DiskStore { dir, options, ledger, logs, lock: Mutex::new(Some(lock)) })
+        };
+        let gone = |e| Error::Store(StoreError::Poisoned(format!("a thread of the store ended: {e}").into()));
+        tokio::task::spawn_blocking(open).await.map_err(gone)?
+    }
+
+    /// A clean stop: syncs and closes every log and the ledger, then lets the folder go. Every later
+    /// call is refused.
+    ///
+    /// # Errors
+    /// The first that occurs; the rest is closed all the same, and the next open repairs.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        let logs = self.logs.lock().await.take().unwrap_or_default();
+        let mut closed = Ok(());
+        for log in logs.values() {
+            closed = closed.and(log.close().await);
+        }
+        closed = closed.and(self.ledger.close().await);
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        closed
+    }
+}
+
+/// A bus whose folder holds a segment, if there is one.
+fn bus_with_segments(buses: &Path) -> io::Result<Option<String>> {
+    if !RealFiles.is_dir(buses)? {
+        return Ok(None);
+    }
+    for bus in RealFiles.list(buses)? {
+        let dir = buses.join(&bus);
+        if RealFiles.is_dir(&dir)? && RealFiles.list(&dir)?.iter().any(|name| name.ends_with(".log")) {
+            return Ok(Some(bus));
+        }
+    }
+    Ok(None)
+}
+
+/// Refuses a log and a ledger that are not of one history.
+fn check(bus: &BusName, (first, tail): (Offset, Offset), span: Span) -> Result<(), StoreError> {
+    let refuse = |says: String| {
+        Err(StoreError::Damaged {
+            place: format!("bus {bus}").into(),
+            what: format!(
+                "{says}, but its log holds offsets {first} to below {tail}: log and ledger are not of one moment; \
+                 restore the whole data folder from one backup, or start with an empty one"
+            )
+            .into(),
+        })
+    };
+    if let Some(planned) = span.planned
+        && !(first..=tail).contains(&planned)
+    {
+        return refuse(format!("the ledger is at offset {planned}"));
+    }
+    if let Some((low, high)) = span.pending
+        && (low < first || high >= tail)
+    {
+        return refuse(format!("the ledger owes events at offsets {low} to {high}"));
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Store for DiskStore {
+    fn ledger(&self) -> Arc<dyn Ledger> {
+        self.ledger.clone()
+    }
+
+    async fn log(&self, bus: &BusName) -> Result<Arc<dyn Log>, StoreError> {
+        let mut logs = self.logs.lock().await;
+        let logs = logs.as_mut().ok_or_else(|| StoreError::Poisoned("the store is closed".into()))?;
+        if let Some(log) = logs.get(bus) {
+            return Ok(log.clone());
+        }
+        let dir = self.dir.join("buses").join(bus.as_str());
+        let log = Arc::new(DiskLog::open(Arc::new(RealFiles), &dir, bus, self.options.log.clone()).await?);
+        check(bus, log.bounds(), self.ledger.spans().get(bus).copied().unwrap_or_default())?;
+        logs.insert(bus.clone(), log.clone());
+        Ok(log)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(bounds: (u64, u64), planned: Option<u64>, pending: Option<(u64, u64)>) -> Result<(), String> {
+        let span =
+            Span { planned: planned.map(Offset), pending: pending.map(|(low, high)| (Offset(low), Offset(high))) };
+        let bus = BusName::new("default").unwrap();
+        check(&bus, (Offset(bounds.0), Offset(bounds.1)), span).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn ledger_inside_the_log_is_taken() {
+        assert_eq!(at((1, 1), None, None), Ok(()));
+        assert_eq!(at((5, 9), Some(5), None), Ok(()));
+        assert_eq!(at((5, 9), Some(9), Some((5, 8))), Ok(()));
+    }
+
+    #[test]
+    fn ledger_outside_the_log_is_refused_with_both_figures() {
+        for (planned, pending, figures) in [
+            (Some(10), None, ["offset 10", "5 to below 9"]),
+            (Some(4), None, ["offset 4", "5 to below 9"]),
+            (Some(9), Some((4, 6)), ["4 to 6", "5 to below 9"]),
+            (Some(9), Some((6, 9)), ["6 to 9", "5 to below 9"]),
+        ] {
+            let error = at((5, 9), planned, pending).unwrap_err();
+            assert!(figures.iter().all(|f| error.contains(f)), "{error}");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Every form keeps the contracts of `router_core::store`: the suites, and what is particular to a form.
+
+// Helpers of tests: what is unexpected must panic, with its place.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod conformance {
+    mod disk_ledger;
+    mod disk_store;
+    mod memory;
+    mod model;
+}
+
+/// A case that no suite names would never run.
+#[test]
+fn every_case_is_in_its_suite() {
+    for (module, source) in
+        [("ledger", include_str!("../src/conformance/ledger.rs")), ("log", include_str!("../src/conformance/log.rs"))]
+    {
+        let cases: Vec<&str> =
+            source.split("pub async fn ").skip(1).filter_map(|rest| rest.split(['<', '(']).next()).collect();
+        assert!(cases.len() > 15, "{module}: {cases:?}");
+        for case in cases {
+            let named = source.lines().filter(|line| line.trim() == case).count();
+            assert_eq!(named, 1, "{module}::{case}");
+        }
+    }
+}

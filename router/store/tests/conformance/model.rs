@@ -1,0 +1,154 @@
+//! The disk ledger equals the memory ledger under random actions and restarts.
+
+use std::collections::BTreeMap;
+
+use proptest::{collection::vec, prelude::*};
+use router_core::{
+    clock::Timestamp,
+    id::{BusId, BusName, LaneId, Offset, RouteId, RouteName},
+    store::{Change, Durability, Ledger, Page, Pending, RouteVersion, Selection, Store},
+};
+use router_store::{
+    conformance::{attempts, dead_letter, lane, pending},
+    ledger::{DiskLedger, Options},
+    memory::MemoryStore,
+};
+use tempfile::TempDir;
+
+/// A change as it is drawn: what it replaces is filled in from what is there.
+#[derive(Clone, Debug)]
+enum Draw {
+    Put { route: u32, offset: u64, due: Option<u64>, tried: bool },
+    Drop { nth: usize },
+    Planned(u16, u64),
+    Running(u64),
+    PutLetter { route: u32, offset: u64, old: bool },
+    DropLetter { route: u32, offset: u64 },
+    Name(u16),
+    PutVersion { route: u32, from: u64, gone: bool },
+    DropVersion { route: u32, from: u64 },
+}
+
+#[derive(Clone, Debug)]
+enum Action {
+    Commit(Vec<Draw>, bool),
+    Restart,
+}
+
+fn draw() -> impl Strategy<Value = Draw> {
+    let due = prop_oneof![Just(None), (0..60u64).prop_map(Some)];
+    prop_oneof![
+        6 => (1..4u32, 0..50u64, due, any::<bool>())
+            .prop_map(|(route, offset, due, tried)| Draw::Put { route, offset, due, tried }),
+        4 => any::<usize>().prop_map(|nth| Draw::Drop { nth }),
+        1 => (1..3u16, 0..100u64).prop_map(|(bus, offset)| Draw::Planned(bus, offset)),
+        1 => (0..100u64).prop_map(Draw::Running),
+        1 => (1..4u32, 0..5u64, any::<bool>()).prop_map(|(route, offset, old)| Draw::PutLetter { route, offset, old }),
+        1 => (1..4u32, 0..5u64).prop_map(|(route, offset)| Draw::DropLetter { route, offset }),
+        1 => (0..4u16).prop_map(Draw::Name),
+        1 => (1..4u32, 0..4u64, any::<bool>()).prop_map(|(route, from, gone)| Draw::PutVersion { route, from, gone }),
+        1 => (1..4u32, 0..4u64).prop_map(|(route, from)| Draw::DropVersion { route, from }),
+    ]
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        12 => (vec(draw(), 0..12), any::<bool>()).prop_map(|(draws, now)| Action::Commit(draws, now)),
+        1 => Just(Action::Restart),
+    ]
+}
+
+/// The entries that are there, so that commits tell the truth about them.
+type Entries = BTreeMap<(LaneId, Offset), Option<Timestamp>>;
+
+fn change(entries: &mut Entries, draw: Draw) -> Option<Change> {
+    Some(match draw {
+        Draw::Put { route, offset, due, tried } => {
+            let mut pending = pending(lane(route), offset, due);
+            if tried {
+                pending = Pending { attempts: attempts(), ..pending };
+            }
+            let replaces = entries.insert((pending.lane, pending.offset), pending.due);
+            Change::Put { pending, replaces }
+        }
+        Draw::Drop { nth } => {
+            let (lane, offset) = *entries.keys().nth(nth % entries.len().max(1))?;
+            let due = entries.remove(&(lane, offset))?;
+            Change::Drop { lane, offset, due }
+        }
+        Draw::Planned(bus, offset) => Change::Planned(BusId(bus), Offset(offset)),
+        Draw::Running(ms) => Change::Running(ms),
+        Draw::PutLetter { route, offset, old } => {
+            Change::PutDeadLetter(Box::new(dead_letter(route, offset, if old { "too-old" } else { "refused" })))
+        }
+        Draw::DropLetter { route, offset } => Change::DropDeadLetter(dead_letter(route, offset, "").id),
+        Draw::Name(n) if n < 2 => Change::NameBus(BusName::new(&format!("bus-{n}")).unwrap(), BusId(n)),
+        Draw::Name(n) => Change::NameRoute(RouteName::new(&format!("route-{n}")).unwrap(), RouteId(n.into())),
+        Draw::PutVersion { route, from, gone } => Change::PutVersion(RouteVersion {
+            route: RouteId(route),
+            name: RouteName::new("mirror").unwrap(),
+            bus: BusId(1),
+            from: Offset(from),
+            filter: (!gone).then(|| "{}".into()),
+        }),
+        Draw::DropVersion { route, from } => {
+            Change::DropVersion { route: RouteId(route), bus: BusId(1), from: Offset(from) }
+        }
+    })
+}
+
+/// Everything that the port tells, but epoch and secret.
+async fn all_of(ledger: &dyn Ledger) -> String {
+    let state = ledger.state().await.unwrap();
+    let mut all = format!("{:#?}", (state.running_ms, state.buses, state.routes, state.versions, state.lanes));
+    all += &format!("{:#?}", ledger.count().await.unwrap());
+    for bus in 0..3 {
+        all += &format!("{:?}", ledger.planned(BusId(bus)).await.unwrap());
+    }
+    for route in 1..4 {
+        for at in [0, 17, 40] {
+            all += &format!("{:#?}", ledger.ready(lane(route), Offset(at), 7).await.unwrap());
+            all += &format!("{:#?}", ledger.due(lane(route), Timestamp(at), 7).await.unwrap());
+            all += &format!("{:#?}", ledger.next_due(lane(route), Timestamp(at)).await.unwrap());
+        }
+        let which = Selection { route: RouteName::new(&format!("route-{route}")).ok(), ..Selection::default() };
+        let page = Page { after: Some(dead_letter(route, 1, "").id), count_max: 2 };
+        all += &format!("{:#?}", ledger.dead_letters(&which, page).await.unwrap());
+    }
+    all
+}
+
+async fn run(actions: Vec<Action>) {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("ledger");
+    let open = || DiskLedger::open(&path, Options::default()).unwrap();
+    let (mut memory, mut disk) = (MemoryStore::new(), open());
+    let mut entries = Entries::new();
+    for action in actions {
+        match action {
+            Action::Commit(draws, now) => {
+                let changes: Vec<Change> = draws.into_iter().filter_map(|draw| change(&mut entries, draw)).collect();
+                let durability = if now { Durability::Now } else { Durability::Lazy };
+                for ledger in [&*memory.ledger(), &disk as &dyn Ledger] {
+                    let epoch = ledger.state().await.unwrap().epoch;
+                    ledger.commit(epoch, changes.clone(), durability).await.unwrap();
+                }
+            }
+            Action::Restart => {
+                memory = memory.crash(0);
+                disk.close().await.unwrap();
+                disk = open();
+            }
+        }
+        assert_eq!(all_of(&*memory.ledger()).await, all_of(&disk).await);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn disk_ledger_equals_memory_ledger_under_random_actions(actions in vec(action(), 1..40)) {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap().block_on(run(actions));
+    }
+}

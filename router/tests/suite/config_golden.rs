@@ -1,0 +1,161 @@
+//! What `check` says about a file, word for word.
+
+use gocoffee::config;
+
+/// Every kind of mistake at once: none hides another.
+const BROKEN: &str = r#"listen: 0.0.0.0:8080
+lisen: 127.0.0.1:9
+admin: { listen: nowhere, token: "${env:GOCOFFEE_TEST_UNSET}" }
+store: { disc: { path: ./data } }
+buses:
+  Default: {}
+  orders: { dedupe: { age: 10 minutes, entries_max: "5" }, retention: { age_max: 30d } }
+sources:
+  web: { http: { path: /events } }
+  app: { http: { path: /events, bus: order } }
+  aws: { eventbridge: { queue_url: x } }
+targets:
+  orders: { http: { url: ftp://127.0.0.1/, bearer: "s3cret", timout: 3s } }
+  mail: { http: { mode: binarry } }
+  mail: { http: { url: http://127.0.0.1/ } }
+routes:
+  one: { to: ordres }
+  two: { to: orders, filter: { patern: {} }, retry: { attempts_max: -1, delay_min: 1h, delay_max: 1m } }
+  three: { filter: { pattern: { type: [] } }, to: mail }
+  four: { bus: [default] }
+  five: nothing
+limits: { event_bytes_max: 1KiB }
+"#;
+
+#[test]
+fn every_mistake_of_a_file_is_found_at_once() {
+    let loaded = config::load("gocoffee.yaml", BROKEN);
+    assert!(loaded.config.is_none());
+    insta::assert_snapshot!(loaded.report.to_text(false));
+}
+
+#[test]
+fn findings_read_as_json_too() {
+    let loaded = config::load("gocoffee.yaml", "listen: 0.0.0.0:80\nsources: {}\n");
+    insta::assert_snapshot!(serde_json::to_string_pretty(&loaded.report.to_json()).unwrap());
+}
+
+/// What `check` says first of a file that begins so, with one source.
+fn first_of(text: &str) -> String {
+    let text = format!("{text}\nsources: {{ w: {{ http: {{ path: /e }} }} }}\n");
+    config::load("gocoffee.yaml", &text).report.to_text(false).lines().next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn listener_that_others_reach_needs_keys_and_tls() {
+    let (listen, key) = ("listen: 0.0.0.0:80", "keys: [{ name: shop, secret: s3cret, sources: ['/shop/*'] }]");
+    assert!(first_of(listen).contains("everyone there could send to /e"));
+    assert!(first_of(&format!("{listen}\n{key}")).contains("there is no TLS"));
+    for rest in [format!("{key}\nbehind_proxy: true"), "open: true".into()] {
+        assert_eq!(first_of(&format!("{listen}\n{rest}")), "gocoffee.yaml: ok", "{rest}");
+    }
+    let tls = first_of(&format!("{listen}\n{key}\ntls: {{ cert: /no/cert.pem, key: /no/key.pem }}"));
+    assert!(tls.starts_with("warning: the file `/no/cert.pem` cannot be read"), "{tls}");
+}
+
+#[test]
+fn keys_that_cannot_be_are_found() {
+    for (keys, says) in [
+        ("{ name: a, secret: s }, { name: a, secret: t }", "two keys are called `a`"),
+        ("{ name: a, secret: s }, { name: b, secret: s }", "have the same secret"),
+        ("{ name: a, secret: s, events_per_second_max: 0 }", "nothing can come in"),
+        ("{ name: a, secret: s, types: ['a*b'] }", "is no pattern"),
+        ("{ name: a, secret: s, buses: [oders] }", "there is no bus `oders`"),
+        ("{ name: a, secret: s, source: [/x] }", "unknown key `source`"),
+    ] {
+        let said = first_of(&format!("keys: [{keys}]"));
+        assert!(said.starts_with("error: ") && said.contains(says), "{keys}: {said}");
+    }
+}
+
+#[test]
+fn text_that_is_no_yaml_is_one_finding() {
+    let loaded = config::load("gocoffee.yaml", "routes:\n  a: [1, 2\nlisten: x\n");
+    insta::assert_snapshot!(loaded.report.to_text(false));
+}
+
+#[test]
+fn no_secret_is_shown_beside_a_mistake() {
+    let text = "targets: { a: { http: { bearer: s3cr3t, url: 'http://127.0.0.1/', bogus: 1 } } }\nsources: { w: { http: { path: /e, keys: [s3cr3t], x: 1 } } }\n";
+    let report = config::load("gocoffee.yaml", text).report;
+    assert_eq!(report.errors(), 2);
+    assert!(!report.to_text(false).contains("s3cr3t"));
+    assert!(!report.to_json().to_string().contains("s3cr3t"));
+}
+
+#[test]
+fn design_example_of_this_stage_is_valid() {
+    let text = r#"
+listen: 127.0.0.1:8080
+admin:  { listen: 127.0.0.1:8081 }
+store:  { disk: { path: ./data } }
+buses:  { default: { dedupe: { age: 10m } } }
+sources:
+  web:      { http: { path: /events } }
+targets:
+  orders:   { http: { url: http://127.0.0.1:9001/, mode: structured, in_flight_max: 4 } }
+routes:
+  new-orders:
+    filter: { pattern: { type: ["coffee.order.created"] } }
+    to: orders
+    retry: { attempts_max: 12, age_max: 24h }
+"#;
+    let loaded = config::load("gocoffee.yaml", text);
+    assert_eq!(loaded.report.to_text(false), "gocoffee.yaml: ok");
+}
+
+#[test]
+fn empty_file_is_the_defaults() {
+    for text in ["", "# nothing\n", "routes:\nadmin:\n"] {
+        let loaded = config::load("gocoffee.yaml", text);
+        assert_eq!((loaded.report.errors(), loaded.report.warnings()), (0, 1), "{text:?}");
+    }
+}
+
+#[test]
+fn hostile_text_is_answered_and_never_panics() {
+    for text in [
+        "a: &x [*x]",
+        "? [a]\n: b",
+        "!t a: 1",
+        "a: 1\n---\nb: 2",
+        "- 1\n- 2",
+        "\u{0}",
+        "5",
+        "{{{{",
+        "routes: {a: {to: ä}}",
+    ] {
+        let loaded = config::load("gocoffee.yaml", text);
+        assert!(loaded.report.errors() > 0, "{text:?}");
+        assert!(!loaded.report.to_text(true).is_empty());
+    }
+    let deep = "[".repeat(100_000);
+    assert!(config::load("gocoffee.yaml", &deep).report.errors() > 0);
+}
+
+#[test]
+fn what_only_the_target_itself_refuses_is_found_too() {
+    let text = "sources: { w: { http: { path: /e, keys: ['has space'] } } }\n\
+                targets: { a: { http: { url: 'http://127.0.0.1/', headers: { X-Key: \"a\\nb\" } } } }\n";
+    let report = config::load("gocoffee.yaml", text).report;
+    let lines: Vec<u64> =
+        report.to_json()["findings"].as_array().unwrap().iter().map(|f| f["line"].as_u64().unwrap()).collect();
+    assert_eq!(lines, [1, 2], "{}", report.to_text(false));
+    assert!(!report.to_text(false).contains("has space"));
+}
+
+#[test]
+fn one_broken_route_hides_no_other_and_a_flood_is_cut() {
+    let routes =
+        |n: usize| (0..n).map(|i| format!("  r{i}: {{ too: t, filter: {{ pattern: 5 }} }}\n")).collect::<String>();
+    let report = config::load("gocoffee.yaml", &format!("routes:\n{}", routes(3))).report;
+    assert_eq!(report.errors(), 3, "{}", report.to_text(false));
+    let report = config::load("gocoffee.yaml", &format!("routes:\n{}", routes(20_000))).report;
+    assert_eq!(report.errors(), 100);
+    assert!(report.to_text(false).ends_with("there may be more, correct these first"));
+}

@@ -1,0 +1,10 @@
+//! The binary's own suite, in one program. The modules are `cfg(test)` so that lints know helpers as tests.
+
+#[cfg(test)]
+mod config_golden;
+#[cfg(test)]
+mod operate;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod world;

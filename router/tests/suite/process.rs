@@ -1,0 +1,175 @@
+//! The binary as a process: help, exit codes, signals, log lines.
+
+use std::process::Stdio;
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
+    process::ChildStderr,
+};
+
+use crate::world::{order, run};
+
+const CONFIG: &str = "listen: 127.0.0.1:0\nadmin: { listen: 127.0.0.1:0, token: '${env:GOCOFFEE_TEST_TOKEN}' }\n\
+                      sources: { web: { http: { path: /events } } }\n";
+
+/// The line that says that the router is ready. A store that was stopped in order needs no repair before it.
+async fn ready(lines: &mut Lines<BufReader<ChildStderr>>) -> serde_json::Value {
+    loop {
+        let line = lines.next_line().await.unwrap().expect("it starts");
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert!(!line.to_string().contains("not clean"), "{line}");
+        if line["message"] == "ready" {
+            return line;
+        }
+    }
+}
+
+#[tokio::test]
+async fn help_of_every_command_has_examples_and_stays_as_it_is() {
+    let mut all = String::new();
+    let commands: [&[&str]; 14] = [
+        &[],
+        &["serve"],
+        &["check"],
+        &["publish"],
+        &["status"],
+        &["dead-letters"],
+        &["dead-letters", "ls"],
+        &["dead-letters", "show"],
+        &["dead-letters", "redrive"],
+        &["routes"],
+        &["routes", "ls"],
+        &["filter"],
+        &["filter", "test"],
+        &["filter", "eval"],
+    ];
+    for command in commands {
+        let (exit, out, _) = run(&[command, &["--help"]].concat(), "").await;
+        assert_eq!(exit, 0);
+        assert!(out.contains("Examples:"), "{out}");
+        all.push_str(&format!("$ gocoffee {} --help\n{out}\n", command.join(" ")));
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[tokio::test]
+async fn check_ends_with_what_it_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let good = file("good.yaml", CONFIG);
+    let (exit, out, _) = run(&["check", &good], "").await;
+    assert_eq!(exit, 0);
+    assert!(out.ends_with("ok, 1 warning\n"), "{out}");
+    let bad = file("bad.yaml", "rutes: {}\n");
+    let (exit, out, _) = run(&["check", &bad, "--output", "json"], "").await;
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((exit, report["findings"][0]["help"].as_str()), (1, Some("did you mean `routes`?")));
+    assert_eq!(run(&["check"], "").await.0, 2);
+    assert_eq!(run(&["chek", &good], "").await.0, 2);
+    assert_eq!(run(&["check", "/nonexistent.yaml"], "").await.0, 1);
+    assert_eq!(run(&["serve", "--config", &bad], "").await.0, 78);
+    // The secret that `check` warns about is what `serve` cannot do without.
+    let (exit, _, err) = run(&["serve", "--config", &good, "--data", dir.path().to_str().unwrap()], "").await;
+    assert_eq!(exit, 69);
+    assert!(err.contains("admin.token: the environment variable `GOCOFFEE_TEST_TOKEN`"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serve_is_ready_with_its_addresses_keeps_events_and_stops_on_a_signal() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("gocoffee.yaml");
+    std::fs::write(&config, CONFIG).unwrap();
+    let data = dir.path().join("data");
+    for (round, expected) in [(1, "accepted 1, duplicate 0, refused 0\n"), (2, "accepted 0, duplicate 1, refused 0\n")]
+    {
+        let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_gocoffee"))
+            .arg("serve")
+            .arg("--config")
+            .arg(&config)
+            .arg("--data")
+            .arg(&data)
+            .env("GOCOFFEE_TEST_TOKEN", "s3cr3t-t0ken")
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let ready = ready(&mut lines).await;
+        let to = format!("http://{}/events", ready["listen"].as_str().unwrap());
+        let (_, out, _) = run(&["publish", "-", "--to", &to], &order("1")).await;
+        assert_eq!(out, expected, "round {round}");
+        // A second router on the same folder is told to stay away.
+        let second = tokio::process::Command::new(env!("CARGO_BIN_EXE_gocoffee"))
+            .args(["serve", "--config", config.to_str().unwrap(), "--data", data.to_str().unwrap()])
+            .env("GOCOFFEE_TEST_TOKEN", "x")
+            .output()
+            .await
+            .unwrap();
+        assert_eq!(second.status.code(), Some(69));
+        let pid = i32::try_from(child.id().unwrap()).unwrap();
+        let killed = std::process::Command::new("kill").args(["-TERM", &pid.to_string()]).status().unwrap();
+        assert!(killed.success());
+        assert_eq!(child.wait().await.unwrap().code(), Some(0), "round {round}");
+        let mut rest = String::new();
+        lines.into_inner().read_to_string(&mut rest).await.unwrap();
+        assert!(rest.contains("\"stopped\""), "{rest}");
+        assert!(!rest.contains("s3cr3t"));
+    }
+}
+
+/// Goal: the real listener over TLS: what a key may not claim is refused by name, what it may is taken,
+/// and whoever has none gets nothing in.
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_listener_takes_what_a_key_may_claim() {
+    let dir = tempfile::tempdir().unwrap();
+    let tls = concat!(env!("CARGO_MANIFEST_DIR"), "/http/tests/tls");
+    let config = dir.path().join("gocoffee.yaml");
+    let text = format!(
+        "listen: 127.0.0.1:0\nadmin: {{ listen: 127.0.0.1:0 }}\nstore: {{ memory: {{}} }}\n\
+         tls: {{ cert: '{tls}/cert.pem', key: '{tls}/key.pem' }}\n\
+         keys:\n  - {{ name: shop, secret: '${{env:SHOP_KEY}}', types: ['coffee.order.*'] }}\n  \
+         - {{ name: prices, secret: prices-key, types: ['defi.*'] }}\n\
+         sources: {{ web: {{ http: {{ path: /events }} }} }}\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_gocoffee"))
+        .args(["serve", "--config", config.to_str().unwrap(), "--data", dir.path().join("data").to_str().unwrap()])
+        .env("SHOP_KEY", "shop-key")
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let ready = ready(&mut lines).await;
+    let to = format!("https://{}/events", ready["listen"].as_str().unwrap());
+    let publish = async |key: Option<&str>, root: &str| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_gocoffee"));
+        command.args(["publish", "-", "--to", &to]).env("SSL_CERT_FILE", root).env_remove("GOCOFFEE_KEY");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        if let Some(key) = key {
+            command.env("GOCOFFEE_KEY", key);
+        }
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(order("1").as_bytes()).await.unwrap();
+        drop(stdin);
+        let out = child.wait_with_output().await.unwrap();
+        let said = [out.stdout, out.stderr].map(|b| String::from_utf8(b).unwrap()).concat();
+        (out.status.code(), said)
+    };
+    let ca = format!("{tls}/ca.pem");
+    let (exit, said) = publish(Some("prices-key"), &ca).await;
+    assert!(exit == Some(1) && said.contains("key-type") && said.contains("prices"), "{exit:?} {said}");
+    for wrong in [None, Some("guessed")] {
+        let (exit, said) = publish(wrong, &ca).await;
+        assert!(exit == Some(69) && said.contains("GOCOFFEE_KEY"), "{exit:?} {said}");
+    }
+    let (exit, said) = publish(Some("shop-key"), &format!("{tls}/other-ca.pem")).await;
+    assert!(exit != Some(0) && said.contains("certificate"), "{exit:?} {said}");
+    let (exit, said) = publish(Some("shop-key"), &ca).await;
+    assert_eq!((exit, said.as_str()), (Some(0), "accepted 1, duplicate 0, refused 0\n"));
+}

@@ -1,0 +1,81 @@
+//! What is wrong with an input, and where. Every refusal in the router carries these two.
+
+use std::fmt;
+
+/// A short, stable, kebab-case name of what is wrong, e.g. `missing-attribute`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Code(pub &'static str);
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// Where in the input it is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Place {
+    /// The event as a whole.
+    Event,
+    /// An attribute, by its CloudEvents name.
+    Attribute(Box<str>),
+    /// An HTTP header, by its name.
+    Header(Box<str>),
+    /// The data of the event.
+    Data,
+    /// A byte of the input, counted from 0.
+    Byte(usize),
+}
+
+impl Place {
+    /// An attribute or member by its name, which may come from anywhere: shortened and made printable.
+    pub fn attribute(name: &str) -> Self {
+        Place::Attribute(printable(name))
+    }
+
+    /// A header by its name.
+    pub fn header(name: &str) -> Self {
+        Place::Header(printable(name))
+    }
+}
+
+/// Characters of a foreign name that a message repeats.
+const NAME_CHARS_SHOWN_MAX: usize = 64;
+
+fn printable(name: &str) -> Box<str> {
+    let shown = name.chars().take(NAME_CHARS_SHOWN_MAX).map(|c| if c.is_control() { '\u{FFFD}' } else { c });
+    let more = name.chars().nth(NAME_CHARS_SHOWN_MAX).map(|_| '…');
+    shown.chain(more).collect()
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Event => f.write_str("event"),
+            Place::Attribute(name) => write!(f, "attribute {name}"),
+            Place::Header(name) => write!(f, "header {name}"),
+            Place::Data => f.write_str("data"),
+            Place::Byte(at) => write!(f, "byte {at}"),
+        }
+    }
+}
+
+/// An input that is not a valid event: the code for programs, the place and the message for people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {message} ({code})")]
+pub struct Invalid {
+    /// What is wrong, for programs.
+    pub code: Code,
+    /// Where.
+    pub place: Place,
+    /// What is wrong and what to do, for people: one sentence without a full stop.
+    pub message: Box<str>,
+}
+
+impl Invalid {
+    /// Puts the three together.
+    pub fn new(code: &'static str, place: Place, message: impl Into<Box<str>>) -> Self {
+        Invalid { code: Code(code), place, message: message.into() }
+    }
+}

@@ -1,0 +1,213 @@
+//! Goal: the oracle passes what is right and names each of the deliberate breaks.
+
+use super::*;
+use crate::coffee::coffee;
+
+fn wants(f: impl Fn(&Coffee) -> bool + Send + Sync + 'static) -> Wants {
+    Some(Arc::new(f))
+}
+
+fn take(event: &Coffee, route: &str, offset: u64, number: u32) -> Received {
+    Received {
+        at: 0,
+        route: route.into(),
+        key: event.key.clone(),
+        print: event.fingerprint(),
+        delivery: format!("00c0ffee00c0ffee-0-{offset}-{number}-0").into(),
+        attempt: 1,
+        status: Some(200),
+    }
+}
+
+/// Twenty events; `all` wants every one; `some` wants those of shop 3 and less, and from the change at
+/// 1,000 on those of shop 4 and more. Events 0 to 9 are acknowledged before it, the others sent after it.
+fn good() -> Case {
+    let mut case = Case::default();
+    let low = |e: &Coffee| e.shop <= 3;
+    let high = |e: &Coffee| e.shop > 3;
+    let first = |w| Version { requested: 1, confirmed: 2, wants: w };
+    let change = Version { requested: 1_000, confirmed: 1_100, wants: wants(high) };
+    case.routes = vec![
+        RouteHistory { name: "all".into(), versions: vec![first(wants(|_| true))] },
+        RouteHistory { name: "some".into(), versions: vec![first(wants(low)), change] },
+    ];
+    for n in 0..20 {
+        let event = Arc::new(coffee("o", n));
+        let sent = if n < 10 { 10 + n } else { 2_000 + n };
+        case.received.push(take(&event, "all", n, 1));
+        if if n < 10 { low(&event) } else { high(&event) } {
+            case.received.push(take(&event, "some", n, 2));
+        }
+        case.published.push(Published { event, first_sent: sent, acked: Some(sent + 5), refused: None });
+    }
+    case
+}
+
+fn broken(tamper: impl FnOnce(&mut Case)) -> BTreeSet<&'static str> {
+    let mut case = good();
+    tamper(&mut case);
+    judge(&case).words()
+}
+
+fn at(case: &Case, route: &str, n: usize) -> usize {
+    let key = &case.published[n].event.key;
+    case.received.iter().position(|r| &*r.route == route && r.key == *key).expect("it was delivered")
+}
+
+#[test]
+fn what_is_right_passes_with_resends_and_dead_letters() {
+    let mut case = good();
+    let again = case.received[at(&case, "all", 3)].clone();
+    case.received.push(Received { attempt: 2, ..again });
+    let i = at(&case, "all", 7);
+    let failed = &mut case.received[i];
+    failed.status = Some(500);
+    let parked = Parked {
+        route: "all".into(),
+        key: failed.key.clone(),
+        print: failed.print,
+        delivery: failed.delivery.to_string(),
+    };
+    case.parked.push(parked);
+    let verdict = judge(&case);
+    verdict.assert_holds();
+    let all = verdict.balance["all"];
+    assert_eq!(all, Balance { owed: 20, delivered: 19, parked: 1, requests: 20 + 1 });
+}
+
+#[test]
+fn a_delivery_dropped_is_lost() {
+    let dropped = broken(|case| {
+        let i = at(case, "some", 2);
+        case.received.remove(i);
+    });
+    assert_eq!(dropped, BTreeSet::from(["lost"]));
+}
+
+#[test]
+fn an_attempt_that_failed_or_was_never_answered_is_no_delivery() {
+    for status in [Some(503), None] {
+        let lost = broken(|case| {
+            let i = at(case, "some", 2);
+            case.received[i].status = status;
+        });
+        assert_eq!(lost, BTreeSet::from(["lost"]), "{status:?}");
+    }
+}
+
+#[test]
+fn a_delivery_invented_is_named() {
+    let stranger = broken(|case| case.received.push(take(&coffee("stranger", 1), "all", 99, 1)));
+    assert_eq!(stranger, BTreeSet::from(["invented"]));
+    // Event 5 is of shop 5, which `some` did not want then.
+    let astray = broken(|case| {
+        let event = case.published[5].event.clone();
+        case.received.push(take(&event, "some", 5, 2));
+    });
+    assert_eq!(astray, BTreeSet::from(["not owed"]));
+    let nowhere = broken(|case| {
+        let event = case.published[5].event.clone();
+        case.received.push(take(&event, "nowhere", 5, 3));
+    });
+    assert_eq!(nowhere, BTreeSet::from(["not owed"]));
+}
+
+#[test]
+fn a_byte_changed_is_named() {
+    assert_eq!(broken(|case| case.received[4].print.data ^= 1), BTreeSet::from(["changed"]));
+    assert_eq!(broken(|case| case.received[4].print.attrs ^= 1), BTreeSet::from(["changed"]));
+}
+
+#[test]
+fn a_second_delivery_id_is_named() {
+    let second = broken(|case| {
+        let again = case.received[4].clone();
+        case.received.push(Received { delivery: "00c0ffee00c0ffee-0-400-1-0".into(), ..again });
+    });
+    assert_eq!(second, BTreeSet::from(["second id"]));
+    let shared = broken(|case| {
+        let id = case.received[at(case, "all", 3)].delivery.clone();
+        let i = at(case, "all", 4);
+        case.received[i].delivery = id;
+    });
+    assert_eq!(shared, BTreeSet::from(["shared id"]));
+    let none = broken(|case| case.received[4].delivery = "".into());
+    assert_eq!(none, BTreeSet::from(["no id"]));
+    // Another run is another debt, with its own id.
+    let replay = broken(|case| {
+        let again = case.received[4].clone();
+        let delivery = format!("{}7", again.delivery.strip_suffix('0').expect("run 0"));
+        case.received.push(Received { delivery: delivery.into(), ..again });
+    });
+    assert_eq!(replay, BTreeSet::new());
+}
+
+#[test]
+fn an_answer_before_the_sync_loses_what_was_acknowledged() {
+    // The publisher holds a 202; the crash took the event, so that nothing of it arrives anywhere.
+    let early = broken(|case| {
+        let event = Arc::new(coffee("early", 1));
+        case.published.push(Published { event, first_sent: 3_000, acked: Some(3_010), refused: None });
+    });
+    assert_eq!(early, BTreeSet::from(["lost"]));
+    // Without the 202 the same event is nobody's debt, whether it arrives or not.
+    for arrives in [false, true] {
+        let free = broken(|case| {
+            let event = Arc::new(coffee("early", 1));
+            if arrives {
+                case.received.push(take(&event, "all", 99, 1));
+            }
+            case.published.push(Published { event, first_sent: 3_000, acked: None, refused: None });
+        });
+        assert_eq!(free, BTreeSet::new(), "arrives: {arrives}");
+    }
+}
+
+#[test]
+fn a_version_boundary_off_by_one_is_named() {
+    // The last event before the change is judged by the new version …
+    let early = broken(|case| {
+        let event = case.published[9].event.clone();
+        case.received.push(take(&event, "some", 9, 2));
+    });
+    assert_eq!(early, BTreeSet::from(["not owed"]));
+    // … or the first one after it by the old version.
+    let late = broken(|case| {
+        let i = at(case, "some", 10);
+        case.received.remove(i);
+    });
+    assert_eq!(late, BTreeSet::from(["lost"]));
+}
+
+#[test]
+fn an_event_around_a_change_may_go_either_way() {
+    for (first_sent, acked) in [(990, 1_050), (1_050, 1_080), (1_050, 1_200), (990, 1_200)] {
+        for arrives in [false, true] {
+            let either = broken(|case| {
+                let event = Arc::new(coffee("around", 6));
+                case.received.push(take(&event, "all", 99, 1));
+                if arrives {
+                    case.received.push(take(&event, "some", 99, 2));
+                }
+                case.published.push(Published { event, first_sent, acked: Some(acked), refused: None });
+            });
+            assert_eq!(either, BTreeSet::new(), "{first_sent} {acked} {arrives}");
+        }
+    }
+}
+
+#[test]
+fn a_refused_event_is_named_and_must_not_arrive() {
+    let refused = broken(|case| case.published[4].refused = Some(422));
+    assert_eq!(refused, BTreeSet::from(["not owed", "refused"]));
+}
+
+#[test]
+fn a_verdict_is_readable_and_bounded() {
+    let mut case = good();
+    case.received.clear();
+    let text = judge(&case).to_string();
+    assert!(text.contains("lost: /shops/0 o-0 was acknowledged and is owed to all"), "{text}");
+    assert!(text.lines().count() <= 2 + 1 + SHOWN_MAX + 1, "{text}");
+    assert!(text.contains(" more"), "{text}");
+}

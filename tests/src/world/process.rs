@@ -1,0 +1,284 @@
+//! The router as its users run it: the real binary in a process of its own, which can be killed.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use gocoffee::admin::view::{DeadLetter, DeadLetters, Redriven, Route as RouteNow, Status};
+use http::{HeaderMap, HeaderValue, Method, header};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::process::Child;
+
+use super::{client::Client, setup::Route};
+use crate::{coffee::read_json, oracle::Parked};
+
+/// Where the binary is; without it, it is built.
+pub const BINARY: &str = "GOCOFFEE_BIN";
+/// What a start may take.
+const START: Duration = Duration::from_secs(60);
+/// What a stop in order may take.
+const STOP: Duration = Duration::from_secs(40);
+/// Lines of the log that a failing test shows.
+const SHOWN: usize = 30;
+
+/// The router's binary, as new as its sources.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn binary() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        if let Some(path) = std::env::var_os(BINARY) {
+            return path.into();
+        }
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        let args = ["build", "--quiet", "--package", "gocoffee", "--bin", "gocoffee"];
+        let built = Command::new(env!("CARGO")).args(args).current_dir(root).status().expect("cargo starts");
+        assert!(built.success(), "gocoffee does not build");
+        // TARGET/debug/deps/SUITE-HASH
+        let exe = std::env::current_exe().expect("this program has a path");
+        let binary = exe.ancestors().nth(2).expect("a target folder").join("gocoffee");
+        assert!(binary.is_file(), "{} is missing; name the binary in {BINARY}", binary.display());
+        binary
+    })
+}
+
+/// A free port below those that the system gives to outgoing connections: while the router is down, a
+/// publisher's own connection must not sit on it.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = 10_000 + (std::process::id() % 20_000) as u16;
+    loop {
+        let port = start + NEXT.fetch_add(1, Ordering::Relaxed) % 2_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// A place for a router: its folder and its addresses, which stay the same from start to start.
+pub struct Place {
+    folder: tempfile::TempDir,
+    public: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Place::new()
+    }
+}
+
+impl Place {
+    /// A new one, empty.
+    pub fn new() -> Place {
+        let address = || SocketAddr::from(([127, 0, 0, 1], free_port()));
+        Place { folder: tempfile::tempdir().expect("a temporary folder"), public: address(), admin: address() }
+    }
+
+    /// Where events are published to.
+    pub fn url(&self) -> String {
+        format!("http://{}/events", self.public)
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("router.log")
+    }
+
+    /// The last lines that the routers of this place have logged.
+    pub fn logged(&self) -> String {
+        let text = fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(SHOWN)..].join("\n")
+    }
+
+    /// Starts the binary with these routes and waits until it is ready.
+    ///
+    /// # Panics
+    /// With its log, when it does not get there.
+    pub async fn start(&self, routes: &[Route]) -> Router<'_> {
+        let config = self.folder.path().join("gocoffee.yaml");
+        // JSON is YAML.
+        fs::write(&config, format!("{:#}", self.config(routes))).expect("the folder takes files");
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.log()).expect("the folder takes files");
+        let child = tokio::process::Command::new(binary())
+            .args(["serve", "--config"])
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the binary starts");
+        let mut router = Router { place: self, child, client: Client::new(Duration::from_secs(30)) };
+        router.ready().await;
+        router
+    }
+
+    fn config(&self, routes: &[Route]) -> Value {
+        let ms = |d: Duration| format!("{}ms", d.as_millis());
+        let target = |r: &Route| {
+            let mode = if r.structured { "structured" } else { "binary" };
+            json!({"http": {"url": r.url, "mode": mode, "timeout": ms(r.timeout), "in_flight_max": r.in_flight_max}})
+        };
+        let route = |r: &Route| {
+            let retry = json!({
+                "attempts_max": r.retry.attempts_max,
+                "delay_min": ms(r.retry.delay_min),
+                "delay_max": ms(r.retry.delay_max),
+            });
+            let mut route = json!({"to": r.target(), "retry": retry});
+            if let Some(pattern) = &r.pattern {
+                route["filter"] = json!({"pattern": pattern});
+            }
+            route
+        };
+        let named = |f: &dyn Fn(&Route) -> (String, Value)| Value::Object(routes.iter().map(f).collect());
+        json!({
+            "listen": self.public,
+            "admin": {"listen": self.admin},
+            "store": {"disk": {"path": self.data()}},
+            "sources": {"web": {"http": {"path": "/events"}}},
+            "targets": named(&|r| (r.target().to_owned(), target(r))),
+            "routes": named(&|r| (r.name.clone(), route(r))),
+        })
+    }
+}
+
+/// A router that runs in its own process; dropped, it is killed.
+pub struct Router<'a> {
+    place: &'a Place,
+    child: Child,
+    client: Client,
+}
+
+impl Router<'_> {
+    async fn ready(&mut self) {
+        let (end, url) = (Instant::now() + START, format!("http://{}/readyz", self.place.admin));
+        while !self.client.get(&url).await.is_ok_and(|a| a.status == 200) {
+            if let Some(status) = self.child.try_wait().expect("the child can be waited for") {
+                panic!("the router ended at its start, {status}:\n{}", self.place.logged());
+            }
+            assert!(Instant::now() < end, "the router is not ready after {START:?}:\n{}", self.place.logged());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn admin<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<Value>) -> T {
+        let token = fs::read_to_string(self.place.data().join("admin.token")).expect("a drawn token");
+        let bearer = HeaderValue::from_str(&format!("Bearer {}", token.trim())).expect("a token is ASCII");
+        let mut headers = HeaderMap::from_iter([(header::AUTHORIZATION, bearer)]);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let url = format!("http://{}{path}", self.place.admin);
+        let body = body.map(|b| Bytes::from(b.to_string())).unwrap_or_default();
+        let answer = self.client.send(method, &url, headers, body).await;
+        let answer = answer.unwrap_or_else(|e| panic!("{path}: {e}\n{}", self.place.logged()));
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        serde_json::from_slice(&answer.body).unwrap_or_else(|e| panic!("{path}: {e}: {}", answer.text()))
+    }
+
+    /// What it is doing.
+    pub async fn status(&self) -> Status {
+        self.admin(Method::GET, "/api/status", None).await
+    }
+
+    /// Waits until the routes are as wanted.
+    ///
+    /// # Panics
+    /// With the last status, when the deadline passes first.
+    pub async fn until(&self, what: &str, deadline: Duration, wanted: impl Fn(&Status) -> bool) -> Status {
+        let end = Instant::now() + deadline;
+        loop {
+            let status = self.status().await;
+            if wanted(&status) {
+                return status;
+            }
+            assert!(Instant::now() < end, "not {what} within {deadline:?}:\n{status:#?}\n{}", self.place.logged());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until nothing is owed any more.
+    pub async fn settled(&self, deadline: Duration) -> Status {
+        let owes = |r: &RouteNow| r.waiting > 0 || r.lag_events > 0;
+        self.until("settled", deadline, |s| !s.routes.iter().any(owes)).await
+    }
+
+    /// All open dead letters, once as many are listed as are counted: the next commit writes them.
+    pub async fn parked(&self) -> Vec<Parked> {
+        let end = Instant::now() + Duration::from_secs(5);
+        loop {
+            let counted: u64 = self.status().await.routes.iter().map(|r| r.dead_letters).sum();
+            let listed = self.list().await;
+            if listed.len() as u64 == counted {
+                let mut parked = Vec::new();
+                for id in listed {
+                    parked.push(self.show(&id).await);
+                }
+                return parked;
+            }
+            assert!(Instant::now() < end, "{counted} dead letters are counted, {} are listed", listed.len());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn list(&self) -> Vec<String> {
+        let (mut ids, mut path) = (Vec::new(), "/api/dead-letters?count=500".to_owned());
+        loop {
+            let page: DeadLetters = self.admin(Method::GET, &path, None).await;
+            ids.extend(page.dead_letters.into_iter().map(|letter| letter.id));
+            let Some(next) = page.next else { return ids };
+            path = format!("/api/dead-letters?count=500&after={next}");
+        }
+    }
+
+    async fn show(&self, id: &str) -> Parked {
+        let letter: DeadLetter = self.admin(Method::GET, &format!("/api/dead-letters/{id}"), None).await;
+        let event = letter.event.expect("the payload of an open dead letter is kept");
+        let event = read_json(event.get().as_bytes()).expect("the payload is an event");
+        Parked { route: letter.route, key: event.key, print: event.print, delivery: letter.id }
+    }
+
+    /// Opens a route's dead letters again.
+    pub async fn redrive(&self, route: &str) -> Redriven {
+        self.admin(Method::POST, "/api/dead-letters/redrive", Some(json!({"route": route}))).await
+    }
+
+    /// SIGKILL: no moment to write anything.
+    ///
+    /// # Panics
+    /// When it had ended by itself.
+    pub async fn kill(mut self) {
+        let ended = self.child.try_wait().expect("the child can be waited for");
+        assert_eq!(ended, None, "the router ended by itself:\n{}", self.place.logged());
+        self.child.kill().await.expect("the child can be killed");
+    }
+
+    /// SIGTERM: it stops in order.
+    ///
+    /// # Panics
+    /// When it does not stop in time.
+    pub async fn terminate(mut self) -> ExitStatus {
+        let pid = self.child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
+        rustix::process::kill_process(pid.expect("it runs"), rustix::process::Signal::TERM).expect("it is ours");
+        match tokio::time::timeout(STOP, self.child.wait()).await {
+            Ok(status) => status.expect("the child can be waited for"),
+            Err(_) => panic!("the router does not stop on SIGTERM:\n{}", self.place.logged()),
+        }
+    }
+}

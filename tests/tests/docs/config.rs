@@ -1,0 +1,99 @@
+use gocoffee::config;
+use serde_json::{Value, json};
+
+use super::{blocks, page, pages, quoted, rows};
+
+/// A configuration in which everything that the page calls NAME is there, with nothing but what is required.
+fn base() -> Value {
+    json!({
+        "buses": {"name": {}, "default": {}},
+        "sources": {"name": {"http": {"path": "/events"}}},
+        "targets": {"name": {"http": {"url": "http://127.0.0.1:9001/"}}},
+        "routes": {"name": {"to": "name"}},
+    })
+}
+
+/// The configuration with a key set, as the router reads it; or what is wrong.
+fn read(key: Option<(&str, &Value)>) -> Result<String, String> {
+    let mut tree = base();
+    if let Some((key, value)) = key {
+        let mut at = &mut tree;
+        for part in key.split('.') {
+            at = &mut at[if part == "NAME" { "name" } else { part }];
+        }
+        *at = value.clone();
+    }
+    // JSON is YAML.
+    let loaded = config::load("gocoffee.yaml", &tree.to_string());
+    match loaded.config {
+        Some(config) if loaded.report.errors() == 0 => Ok(format!("{config:?}")),
+        _ => Err(loaded.report.to_text(false)),
+    }
+}
+
+/// Keys of the page, with what it says of their defaults.
+fn keys() -> Vec<(String, String)> {
+    let key = |row: Vec<String>| Some((quoted(&row[0])?.to_owned(), row[1].clone()));
+    rows(&page("docs/config.md")).into_iter().filter_map(key).collect()
+}
+
+#[test]
+fn every_default_of_the_page_is_the_default() {
+    let plain = read(None).unwrap();
+    let mut held = 0;
+    for (key, default) in keys() {
+        let Some(default) = quoted(&default) else { continue };
+        let value = match default {
+            r#"[localhost, 127.0.0.1, "[::1]"]"# => json!(["localhost", "127.0.0.1", "[::1]"]),
+            other => serde_json::from_str(other).unwrap_or_else(|_| json!(other)),
+        };
+        assert_eq!(read(Some((&key, &value))).as_ref(), Ok(&plain), "{key}: {default}");
+        held += 1;
+    }
+    assert!(held >= 25, "{held} defaults");
+}
+
+#[test]
+fn every_key_of_the_page_is_known() {
+    for (key, _) in keys() {
+        // A value that no key takes: what comes back must not be that the key is unknown.
+        let answer = read(Some((&key, &json!([[]])))).unwrap_err();
+        assert!(!answer.contains("unknown"), "{key}: {answer}");
+    }
+    let answer = read(Some(("admin.lissen", &json!([[]])))).unwrap_err();
+    assert!(answer.contains("unknown"), "{answer}");
+}
+
+#[test]
+fn every_key_of_the_structs_is_on_the_page() {
+    let source = page("router/src/config.rs");
+    let fields = source.lines().filter_map(|line| line.strip_prefix("    pub ")?.split_once(": "));
+    let fields: Vec<&str> = fields.map(|(name, _)| name).filter(|name| !name.contains(' ')).collect();
+    assert!(fields.len() >= 40, "{fields:?}");
+    let keys = keys();
+    let on_page = |field: &str| keys.iter().any(|(key, _)| key.split('.').any(|part| part == field));
+    let absent: Vec<&&str> = fields.iter().filter(|field| !on_page(field)).collect();
+    assert!(absent.is_empty(), "docs/config.md does not name {absent:?}");
+}
+
+#[test]
+fn every_example_passes_check() {
+    let mut count = 0;
+    for name in pages() {
+        for block in blocks(&page(&name)).iter().filter(|b| b.kind.starts_with("yaml")) {
+            let report = config::load(&name, &block.text).report;
+            assert_eq!(report.errors(), 0, "{}", report.to_text(false));
+            count += 1;
+        }
+    }
+    assert!(count >= 2, "README.md and docs/config.md have examples");
+}
+
+#[test]
+fn readme_shows_the_two_commands_and_a_short_configuration() {
+    let readme = page("README.md");
+    let commands = blocks(&readme).into_iter().find(|b| b.kind == "sh").unwrap().text;
+    assert!(commands.starts_with("cargo demo ") && commands.contains("\ncargo xtask test "), "{commands}");
+    let yaml = blocks(&readme).into_iter().find(|b| b.kind == "yaml").unwrap().text;
+    assert_eq!(yaml.lines().count(), 10);
+}
