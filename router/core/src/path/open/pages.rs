@@ -1,0 +1,187 @@
+//! The open set to and from the ledger: pages that were read, the changes of a commit, dead letters
+//! that are opened again.
+
+use super::super::{
+    Redriven,
+    lane::{Open, State, Violation},
+};
+use super::{Now, OpenSet, PageOf, Paged};
+use crate::{
+    settle,
+    store::{Attempts, Change, DeadLetter, Pending},
+};
+
+impl OpenSet {
+    /// A read of the ledger ended.
+    pub fn paged(&mut self, at: usize, paged: Paged) -> Result<(), Violation> {
+        let (committed, committing) = (self.committed, self.committing);
+        let Some(lane) = self.lanes.get_mut(at) else { return Ok(()) };
+        lane.paging = false;
+        let mut taken = 0;
+        for (pending, record) in paged.entries {
+            let offset = pending.offset;
+            if let PageOf::Ready(_) = paged.what {
+                lane.ledger_from = offset.next();
+            }
+            if lane.open.contains_key(&offset) || lane.gone.contains_key(&offset) {
+                continue;
+            }
+            taken += 1;
+            let open = Open {
+                appended: record.appended,
+                event: record.event,
+                opened_ms: pending.opened_ms,
+                attempts: pending.attempts,
+                state: State::Ready,
+                stored: Some(pending.due),
+                dirty: false,
+                mark: 0,
+            };
+            lane.admit(offset, open);
+        }
+        if let Some(back) = lane.rewind.take() {
+            lane.ledger_from = lane.ledger_from.min(back);
+        }
+        match paged.what {
+            PageOf::Due(_) => {
+                lane.ledger_waiting = lane.ledger_waiting.saturating_sub(taken);
+                lane.ledger_due = paged.next_due;
+            }
+            PageOf::Ready(_) => {
+                lane.ledger_ready = lane.ledger_ready.saturating_sub(taken);
+                // Where nothing was spilled since the read began, everything that was counted had to be there.
+                let spilled = lane.paged_after != committing || lane.readable_after > committed;
+                if paged.exhausted && lane.ledger_ready > 0 && !spilled {
+                    return Err(lane.violation());
+                }
+            }
+        }
+        lane.forget_gone(committed);
+        self.dirty.insert(at);
+        self.thirsty.insert(at);
+        self.queue(at);
+        Ok(())
+    }
+
+    /// Whether there is something to commit.
+    pub fn wants_commit(&self) -> bool {
+        self.planned_moved || !self.changes.is_empty() || !self.dirty.is_empty()
+    }
+
+    /// Whether what waits for a commit is much.
+    pub fn wants_commit_soon(&self) -> bool {
+        self.fresh >= self.limits.fresh_max / 2
+    }
+
+    /// The changes of the next commit; one at a time, in the order they are asked for.
+    pub fn commit(&mut self, now: Now) -> Result<Vec<Change>, Violation> {
+        let mut changes = std::mem::take(&mut self.changes);
+        self.committing += 1;
+        for at in std::mem::take(&mut self.dirty) {
+            self.commit_lane(at, now, &mut changes)?;
+        }
+        self.fresh = 0;
+        self.planned_moved = false;
+        changes.push(Change::Running(now.running_ms));
+        changes.extend(self.planned.iter().map(|(bus, b)| Change::Planned(*bus, *b)));
+        Ok(changes)
+    }
+
+    fn commit_lane(&mut self, at: usize, now: Now, changes: &mut Vec<Change>) -> Result<(), Violation> {
+        let commit = self.committing;
+        let Some(lane) = self.lanes.get_mut(at) else { return Ok(()) };
+        if lane.opened != lane.settled + lane.owed() {
+            return Err(lane.violation());
+        }
+        for offset in std::mem::take(&mut lane.touched) {
+            let Some(open) = lane.open.get(&offset).filter(|o| o.dirty) else { continue };
+            let due = match open.state {
+                State::Waiting(due) => Some(now.wall.after(due.saturating_sub(now.mono))),
+                State::Ready | State::InFlight => None,
+            };
+            changes.push(Change::Put { pending: lane.pending(offset, open, due), replaces: open.stored });
+            if let Some(open) = lane.open.get_mut(&offset) {
+                (open.stored, open.dirty) = (Some(due), false);
+            }
+        }
+        for (offset, opened_ms) in lane.fresh.drain(..) {
+            let attempts = Attempts::default();
+            let pending = Pending { lane: lane.id, offset, due: None, opened_ms, attempts };
+            changes.push(Change::Put { pending, replaces: None });
+            lane.ledger_ready += 1;
+            lane.readable_after = commit;
+            self.spilled.insert(at);
+        }
+        while lane.waiting.len() > self.limits.waiting_max {
+            let Some((due, offset)) = lane.waiting.last().copied() else { break };
+            let stored = lane.open.get(&offset).and_then(|o| o.stored).flatten();
+            lane.remove(offset);
+            self.timers.remove(&(due, at, offset));
+            lane.ledger_waiting += 1;
+            // A read that is under way may have seen the entry that this commit replaces.
+            lane.gone.insert(offset, commit);
+            lane.ledger_due = lane.ledger_due.min(stored).or(stored);
+            lane.readable_after = commit;
+            self.spilled.insert(at);
+        }
+        Ok(())
+    }
+
+    /// The last commit is done.
+    pub fn committed(&mut self) {
+        self.committed = self.committing;
+        let (committed, lanes, thirsty) = (self.committed, &mut self.lanes, &mut self.thirsty);
+        self.spilled.retain(|at| {
+            let Some(lane) = lanes.get_mut(*at) else { return false };
+            lane.forget_gone(committed);
+            let left = lane.ledger_ready > 0 || lane.ledger_waiting > 0;
+            if left {
+                thirsty.insert(*at);
+            }
+            left || !lane.gone.is_empty()
+        });
+    }
+
+    /// Opens dead letters again, but for those whose route is not configured; they are readable after
+    /// the next commit.
+    pub fn redrive(&mut self, letters: Vec<DeadLetter>, now: Now) -> Redriven {
+        let mut counts = Redriven::default();
+        let next = self.committing + 1;
+        for letter in letters {
+            let configured = self.routes.get(&letter.id.lane.route).is_some_and(|(_, target)| target.is_some());
+            if !configured {
+                counts.orphaned += 1;
+                continue;
+            }
+            let at = self.lane(letter.id.lane);
+            let Some(lane) = self.lanes.get_mut(at) else { continue };
+            let offset = letter.id.offset;
+            let mut attempts = letter.attempts;
+            settle::renew(&mut attempts);
+            let pending = Pending { lane: lane.id, offset, due: None, opened_ms: now.running_ms, attempts };
+            self.changes.push(Change::DropDeadLetter(letter.id));
+            self.changes.push(Change::Put { pending, replaces: None });
+            let first =
+                if lane.ledger_ready == 0 && lane.fresh.is_empty() { offset } else { lane.ledger_from.min(offset) };
+            lane.ledger_from = first;
+            if lane.paging {
+                lane.rewind = Some(lane.rewind.map_or(offset, |r| r.min(offset)));
+            }
+            lane.ledger_ready += 1;
+            lane.readable_after = next;
+            lane.opened += 1;
+            lane.dead_letters = lane.dead_letters.saturating_sub(1);
+            lane.route.stats.redriven.add(1);
+            // A read that is under way must not take what it sees of it for the new entry.
+            if lane.paging {
+                lane.gone.insert(offset, next);
+            } else {
+                lane.gone.remove(&offset);
+            }
+            self.spilled.insert(at);
+            self.dirty.insert(at);
+            counts.redriven += 1;
+        }
+        counts
+    }
+}
