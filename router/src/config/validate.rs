@@ -46,6 +46,11 @@ impl Cx<'_> {
         self.findings.push(finding);
     }
 
+    fn warning(&mut self, keys: &[&str], message: impl Into<String>, help: impl Into<String>) {
+        let finding = Finding::warning(self.root.place(keys), message).help(help);
+        self.findings.push(finding);
+    }
+
     /// The keys of a section as they are written.
     fn names(&self, section: &str) -> BTreeSet<String> {
         self.root.get(&[section]).map(Node::entries).unwrap_or_default().iter().map(|e| e.key.clone()).collect()
@@ -62,8 +67,7 @@ impl Cx<'_> {
     /// refuses to start without them.
     fn secret(&mut self, keys: &[&str], secret: &Secret) {
         if let Err(e) = secret.resolve() {
-            let finding = Finding::warning(self.root.place(keys), e.message).help("`gocoffee serve` needs it");
-            self.findings.push(finding);
+            self.warning(keys, e.message, "`gocoffee serve` needs it");
         }
     }
 }
@@ -154,8 +158,7 @@ fn listeners(config: &Config, cx: &mut Cx<'_>) {
         for (key, file) in files.into_iter().filter_map(|(key, file)| Some((key, file?))) {
             if let Err(e) = std::fs::File::open(file) {
                 let message = format!("the file `{}` cannot be read: {e}", file.display());
-                let finding = Finding::warning(cx.root.place(&["tls", key]), message);
-                cx.findings.push(finding.help("`gocoffee serve` needs it"));
+                cx.warning(&["tls", key], message, "`gocoffee serve` needs it");
             }
         }
     }
@@ -199,8 +202,7 @@ fn sources(config: &Config, cx: &mut Cx<'_>) {
     let shared = self::keys(config, cx);
     if config.sources.is_empty() && cx.names("sources").is_empty() {
         let help = "write `sources: { web: { http: { path: /events } } }`";
-        let finding = Finding::warning(cx.root.place(&["sources"]), "there is no source: nothing can come in");
-        cx.findings.push(finding.help(help));
+        cx.warning(&["sources"], "there is no source: nothing can come in", help);
     }
     let mut paths: BTreeMap<&str, &str> = BTreeMap::new();
     // In the order of the file: the second of two is the one to change.

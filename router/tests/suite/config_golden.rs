@@ -159,3 +159,13 @@ fn one_broken_route_hides_no_other_and_a_flood_is_cut() {
     assert_eq!(report.errors(), 100);
     assert!(report.to_text(false).ends_with("there may be more, correct these first"));
 }
+
+#[test]
+fn no_flood_of_warnings_carries_an_error_away() {
+    let target =
+        |n| format!("  t{n}: {{ http: {{ url: 'http://127.0.0.1/', bearer: '${{env:GOCOFFEE_NO_SUCH_{n}}}' }} }}\n");
+    let targets: String = (0..200).map(target).collect();
+    let loaded = config::load("gocoffee.yaml", &format!("targets:\n{targets}routes: {{ r: {{ to: nowhere }} }}\n"));
+    assert!(loaded.config.is_none());
+    assert_eq!((loaded.report.errors(), loaded.report.findings().len()), (1, 100));
+}

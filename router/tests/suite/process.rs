@@ -64,6 +64,7 @@ async fn check_ends_with_what_it_found() {
     let (exit, out, _) = run(&["check", &good], "").await;
     assert_eq!(exit, 0);
     assert!(out.ends_with("ok, 1 warning\n"), "{out}");
+    assert_eq!(run(&["check", &good, "--deny-warnings"], "").await.0, 1);
     let bad = file("bad.yaml", "rutes: {}\n");
     let (exit, out, _) = run(&["check", &bad, "--output", "json"], "").await;
     let report: serde_json::Value = serde_json::from_str(&out).unwrap();
