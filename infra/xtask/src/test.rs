@@ -240,7 +240,25 @@ fn missing() -> Option<String> {
              `dnf install gcc`, `apk add build-base` or `xcode-select --install`, or name yours in CC"
         ));
     }
-    None
+    missing_make()
+}
+
+/// What builds the binary as users get it needs `make`, for its allocator; provided where that is allowed.
+pub fn missing_make() -> Option<String> {
+    let there = || ["make", "gmake"].iter().any(|make| works(make, &["--version"]));
+    if there() {
+        return None;
+    }
+    eprintln!("make is not there: adding it with apt-get");
+    let added = works("apt-get", &["install", "-y", "--no-install-recommends", "make"]);
+    if added && there() {
+        return None;
+    }
+    Some(
+        "make is missing (the allocator's build needs it) and could not be added: install it, e.g. `apt install make`, \
+         `dnf install make`, `apk add build-base` or `xcode-select --install`"
+            .into(),
+    )
 }
 
 /// Whether a program starts and succeeds; its output is not shown.

@@ -18,7 +18,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::Error;
+use crate::{Error, test::missing_make};
 
 /// What a start may take.
 const START_MAX: Duration = Duration::from_secs(120);
@@ -62,8 +62,12 @@ impl World {
         let (router, load) = match programs {
             Some(folder) => (found(&folder.join("gocoffee"))?, found(&folder.join("coffee-load"))?),
             None => {
+                if let Some(what) = missing_make() {
+                    return Err(Error(what));
+                }
                 say("building release programs");
-                let router = build(root, &["-p", "gocoffee", "--no-default-features"], "gocoffee")?;
+                // As users get it.
+                let router = build(root, &["-p", "gocoffee"], "gocoffee")?;
                 (router, build(root, &["-p", "router-tests"], "coffee-load")?)
             }
         };
