@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    hash::{BuildHasher, Hasher, RandomState},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -32,12 +33,14 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Wall and monotonic time. The only way by which the path learns either.
+/// Wall and monotonic time, and the seed of all chance. The only way by which the path learns any of them.
 pub trait Clock: Send + Sync + 'static {
     /// Wall time; it may jump.
     fn wall(&self) -> Timestamp;
     /// Time since some fixed moment of this process; it never goes back.
     fn monotonic(&self) -> Duration;
+    /// What the randomness of a run grows from: another number at each start, but for a test's clock.
+    fn seed(&self) -> u64;
 }
 
 /// The machine's clocks; under tokio's paused time the monotonic one is paused with it.
@@ -67,5 +70,9 @@ impl Clock for SystemClock {
 
     fn monotonic(&self) -> Duration {
         self.start.elapsed()
+    }
+
+    fn seed(&self) -> u64 {
+        RandomState::new().build_hasher().finish()
     }
 }

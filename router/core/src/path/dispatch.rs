@@ -1,12 +1,7 @@
 //! Steps 5 to 7: the loop that owns the open set. It does what the set says next (calls of targets,
 //! reads of the ledger, commits), each in a task of its own, and tells the set what came of it.
 
-use std::{
-    collections::BTreeMap,
-    hash::{BuildHasher, Hasher, RandomState},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -106,7 +101,7 @@ impl Dispatcher {
             stats: parts.stats.clone(),
             known: status::Static::new(parts),
             tx,
-            jitter: Jitter::seeded(),
+            jitter: Jitter(parts.clock.seed()),
             tasks: JoinSet::new(),
             commit: Commit::default(),
             stopping: None,
@@ -419,10 +414,6 @@ async fn read_page(
 struct Jitter(u64);
 
 impl Jitter {
-    fn seeded() -> Self {
-        Jitter(RandomState::new().build_hasher().finish())
-    }
-
     fn next(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;

@@ -44,11 +44,13 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Offsets left out before each group: for tests, which show that readers bear gaps.
     pub gap: u64,
+    /// File work is done by the caller's thread: for simulations, where nothing may happen beside it.
+    pub inline: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { segment_bytes: 64 * 1024 * 1024, gap: 0 }
+        Options { segment_bytes: 64 * 1024 * 1024, gap: 0, inline: false }
     }
 }
 
@@ -64,6 +66,13 @@ impl Options {
     #[must_use]
     pub fn gap(mut self, gap: u64) -> Self {
         self.gap = gap;
+        self
+    }
+
+    /// These, with the file work on the caller's thread.
+    #[must_use]
+    pub fn inline(mut self) -> Self {
+        self.inline = true;
         self
     }
 }
@@ -155,7 +164,7 @@ impl DiskLog {
     /// being used, and says what to do; [`Error::NoSpace`] when the unsealed segment cannot be written
     /// anew: free some space and open again. Nothing is lost by a failed open.
     pub async fn open(files: Arc<dyn Files>, dir: &Path, bus: &BusName, options: Options) -> Result<DiskLog, Error> {
-        let (dir, bus) = (dir.to_path_buf(), bus.clone());
+        let (dir, bus, inline) = (dir.to_path_buf(), bus.clone(), options.inline);
         let open = move || {
             let found = recover::open(&*files, &dir, &bus, &options)?;
             let (active, capacity) = Active::new(found.unsealed);
@@ -175,6 +184,9 @@ impl DiskLog {
                 }),
             })
         };
+        if inline {
+            return open();
+        }
         let gone = |e| Error::Poisoned(format!("the log's worker is gone: {e}").into());
         tokio::task::spawn_blocking(open).await.map_err(gone)?
     }
@@ -197,6 +209,9 @@ impl DiskLog {
             shared.check()?;
             work(&shared)
         };
+        if self.shared.options.inline {
+            return work();
+        }
         match tokio::task::spawn_blocking(work).await {
             Ok(result) => result,
             Err(e) => Err(self.shared.poison(format!("the log's worker is gone: {e}"))),
