@@ -212,8 +212,11 @@ async fn dead_letters(State(api): Shared, query: Result<Query<Listing>, QueryRej
     if !(1..=COUNT_MAX).contains(&count) {
         return Err(bad("count", format!("count is 1 to {COUNT_MAX}; ask for further ones with `after`")));
     }
-    let which =
-        Selection { route: route_name(listing.route.as_deref())?, reason: listing.reason.map(Into::into), ids: None };
+    let which = Selection {
+        route: route_name(listing.route.as_deref())?,
+        reason: listing.reason.map(Into::into),
+        ..Selection::default()
+    };
     let after = listing.after.as_deref().map(delivery_id).transpose()?;
     // One more than asked for tells whether a page follows.
     let mut found = api.path.dead_letters(&which, Page { after, count_max: count + 1 }).await?;
@@ -247,7 +250,12 @@ async fn redrive(State(api): Shared, body: Result<Json<view::Redrive>, JsonRejec
         return Err(bad("ids", format!("at most {IDS_MAX} ids at a time")));
     }
     let ids = asked.ids.map(|ids| ids.iter().map(|id| delivery_id(id)).collect()).transpose()?;
-    let which = Selection { route: route_name(asked.route.as_deref())?, reason: asked.reason.map(Into::into), ids };
+    let which = Selection {
+        route: route_name(asked.route.as_deref())?,
+        reason: asked.reason.map(Into::into),
+        ids,
+        ..Selection::default()
+    };
     let done = api.path.redrive(&which).await?;
     tracing::info!(
         redriven = done.redriven,

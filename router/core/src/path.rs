@@ -20,6 +20,9 @@ mod open;
 /// Steps 5 to 7: the loop around the open set.
 mod dispatch;
 
+/// Dead letters: looked at, opened again, ended.
+mod letters;
+
 /// What it looks like at one moment.
 mod status;
 
@@ -35,22 +38,25 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::append::Intake;
 use self::{
     append::Appender,
     dispatch::{Dispatcher, Msg, Planned},
     lane::Route,
     open::OpenSet,
 };
+pub use self::{
+    append::Intake,
+    letters::{Purged, Redriven},
+};
 use crate::{
     admit::{Rules, Window},
     clock::Clock,
     filter::{self, Filter},
-    id::{BusId, BusName, DeliveryId, LaneId, Offset, RouteId, RouteName, TargetName},
+    id::{BusId, BusName, LaneId, Offset, RouteId, RouteName, TargetName},
     plan::{self, Planner, Wanted},
     settle::RetryPolicy,
     stats::{Stats, Status},
-    store::{self, Change, DeadLetter, Durability, Ledger, Log, Page, Record, Selection, State, Store},
+    store::{self, Change, Durability, Ledger, Log, Record, State, Store},
     target::Target,
 };
 
@@ -58,8 +64,6 @@ use crate::{
 const PLAN_BYTES: usize = 256 << 10;
 /// Chunks of planned records that wait for the dispatcher.
 const PLANNED_MAX: usize = 4;
-/// Dead letters that a redrive takes at a time.
-const REDRIVE_PAGE: usize = 1_000;
 
 /// What the path connects.
 pub struct Topology {
@@ -132,8 +136,8 @@ pub struct Path {
     closing: CancellationToken,
     /// Ends the planners.
     stopping: CancellationToken,
-    /// One redrive at a time: each sees what the one before has committed.
-    redriving: Mutex<()>,
+    /// One change of dead letters at a time: each sees what the one before has committed.
+    changing: Mutex<()>,
     loops: Mutex<JoinSet<()>>,
 }
 
@@ -181,61 +185,6 @@ impl Path {
         status.await.map_err(|_| self.over())
     }
 
-    /// Dead letters, by id: all that were parked before the call.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn dead_letters(&self, which: &Selection, page: Page) -> Result<Vec<DeadLetter>, store::Error> {
-        self.flush().await?;
-        self.ledger.dead_letters(which, page).await
-    }
-
-    /// The record that a delivery is about; `None` when its bus is unknown or the record is gone.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn record(&self, id: &DeliveryId) -> Result<Option<Record>, store::Error> {
-        let Some(log) = self.logs.get(&id.lane.bus) else { return Ok(None) };
-        let chunk = match log.read(id.offset, 1).await {
-            Ok(chunk) => chunk,
-            Err(store::Error::Trimmed { .. }) => return Ok(None),
-            Err(e) => return Err(e),
-        };
-        let first = chunk.records().next().transpose()?;
-        Ok(first.filter(|r| r.offset == id.offset).map(|r| Record { event: r.event.detached(), ..r }))
-    }
-
-    /// Opens the selected dead letters again, under their own ids and with new budgets, in log order;
-    /// resolves when that is durable. A dead letter whose route is not configured stays as it is.
-    ///
-    /// # Errors
-    /// The store's: what was opened before stays open.
-    pub async fn redrive(&self, which: &Selection) -> Result<Redriven, store::Error> {
-        let _one = self.redriving.lock().await;
-        self.flush().await?;
-        let mut total = Redriven::default();
-        let mut page = Page { after: None, count_max: REDRIVE_PAGE };
-        loop {
-            let letters = self.ledger.dead_letters(which, page).await?;
-            let Some(last) = letters.last() else { return Ok(total) };
-            page.after = Some(last.id);
-            let counts = self.open_again(letters).await?;
-            total.redriven += counts.redriven;
-            total.orphaned += counts.orphaned;
-        }
-    }
-
-    /// What was settled before the call is in the ledger after it.
-    async fn flush(&self) -> Result<(), store::Error> {
-        self.open_again(Vec::new()).await.map(|_| ())
-    }
-
-    async fn open_again(&self, letters: Vec<DeadLetter>) -> Result<Redriven, store::Error> {
-        let (reply, counts) = oneshot::channel();
-        self.dispatcher.send(Msg::Redrive(letters, reply)).map_err(|_| self.over())?;
-        counts.await.map_err(|_| self.over())
-    }
-
     /// Resolves when the store has failed and the process must end, with the reason.
     pub async fn failed(&self) -> store::Error {
         let mut failed = self.failed.clone();
@@ -265,15 +214,6 @@ impl Path {
     fn over(&self) -> store::Error {
         self.failed.borrow().clone().unwrap_or_else(|| store::Error::Poisoned("the path was stopped".into()))
     }
-}
-
-/// What a redrive did.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Redriven {
-    /// Deliveries opened again.
-    pub redriven: u64,
-    /// Dead letters left as they were, because their route is not configured any more.
-    pub orphaned: u64,
 }
 
 // ---------------------------------------------------------------------------------- the start
@@ -388,8 +328,8 @@ impl Parts {
         }
         loops.spawn(self.dispatcher(dispatcher.clone()).run(messages, planned));
         let Parts { ledger, logs, stats, .. } = self;
-        let (redriving, loops) = (Mutex::new(()), Mutex::new(loops.set));
-        Ok(Path { stats, ledger, logs, intakes, dispatcher, failed, closing, stopping, redriving, loops })
+        let (changing, loops) = (Mutex::new(()), Mutex::new(loops.set));
+        Ok(Path { stats, ledger, logs, intakes, dispatcher, failed, closing, stopping, changing, loops })
     }
 
     fn planners(&self) -> Result<Vec<(BusId, Planner)>, StartError> {

@@ -117,6 +117,19 @@ pub struct RouteStats {
     pub replies_ignored: Counter,
     /// From append to delivered.
     pub latency: Histogram,
+    letters_ended: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl RouteStats {
+    /// Counts dead letters that were ended for good.
+    pub fn end_letters(&self, reason: &'static str, count: u64) {
+        *self.letters_ended.lock().unwrap_or_else(PoisonError::into_inner).entry(reason).or_default() += count;
+    }
+
+    /// Dead letters that were ended for good, by reason.
+    pub fn letters_ended(&self) -> BTreeMap<&'static str, u64> {
+        self.letters_ended.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// All counters.

@@ -319,8 +319,26 @@ pub struct Selection {
     pub route: Option<RouteName>,
     /// With this reason.
     pub reason: Option<Box<str>>,
+    /// To this target, as it was called when they were parked.
+    pub target: Option<TargetName>,
+    /// Parked then or later.
+    pub since: Option<Timestamp>,
+    /// Parked before then.
+    pub before: Option<Timestamp>,
     /// Exactly these.
     pub ids: Option<Vec<DeliveryId>>,
+}
+
+impl Selection {
+    /// Whether all conditions hold for the dead letter.
+    pub fn holds(&self, d: &DeadLetter) -> bool {
+        self.route.as_ref().is_none_or(|route| *route == d.route)
+            && self.reason.as_ref().is_none_or(|reason| *reason == d.reason)
+            && self.target.as_ref().is_none_or(|target| *target == d.target)
+            && self.since.is_none_or(|since| d.at >= since)
+            && self.before.is_none_or(|before| d.at < before)
+            && self.ids.as_ref().is_none_or(|ids| ids.contains(&d.id))
+    }
 }
 
 /// A page of a listing.

@@ -84,6 +84,11 @@ impl Snapshot {
         counters(out, names::DEAD_LETTERED, by_route(|r| r.dead_lettered.get()))?;
         counters(out, names::ENDED, by_route(|r| r.ended.get()))?;
         counters(out, names::REPLIES_IGNORED, by_route(|r| r.replies_ignored.get()))?;
+        let letters = routes.iter().flat_map(|(name, r)| {
+            let labels = |reason| vec![(names::ROUTE, name.as_str()), (names::REASON, reason)];
+            r.letters_ended().into_iter().map(move |(reason, count)| (labels(reason), count))
+        });
+        counters(out, names::LETTERS_ENDED, letters.collect::<Vec<_>>())?;
         let attempts = routes.iter().flat_map(|(name, r)| {
             let outcomes = [
                 ("delivered", r.attempts_delivered.get()),

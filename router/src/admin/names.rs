@@ -49,6 +49,9 @@ pub const REDRIVEN: Name = Name("gocoffee_deliveries_redriven", "Deliveries open
 pub const DELIVERED: Name = Name("gocoffee_deliveries_delivered", "Deliveries that a target took");
 /// By route.
 pub const DEAD_LETTERED: Name = Name("gocoffee_deliveries_dead_lettered", "Deliveries parked as dead letters");
+/// By route and reason.
+pub const LETTERS_ENDED: Name =
+    Name("gocoffee_dead_letters_ended", "Dead letters that an operator or a limit ended for good");
 /// By route.
 pub const ENDED: Name = Name("gocoffee_deliveries_ended", "Deliveries ended by an operator or a limit");
 /// By route and outcome.
@@ -73,6 +76,8 @@ pub const ROUTE: &str = "route";
 pub const TARGET: &str = "target";
 /// The label of a refusal's code.
 pub const CODE: &str = "code";
+/// The label of why a dead letter was ended.
+pub const REASON: &str = "reason";
 /// The label of an attempt's outcome.
 pub const OUTCOME: &str = "outcome";
 /// The label of a state.

@@ -375,20 +375,13 @@ impl Ledger for MemoryLedger {
     async fn dead_letters(&self, which: &Selection, page: Page) -> Result<Vec<DeadLetter>, Error> {
         self.read(|c| {
             let chosen = c.dead_letters.values().filter(|d| page.after.is_none_or(|after| d.id > after));
-            chosen.filter(|d| selects(which, d)).take(page.count_max).cloned().collect()
+            chosen.filter(|d| which.holds(d)).take(page.count_max).cloned().collect()
         })
     }
 
     async fn count(&self) -> Result<Vec<LaneCount>, Error> {
         self.read(Contents::count)
     }
-}
-
-/// Whether all conditions hold for the dead letter.
-pub(crate) fn selects(which: &Selection, d: &DeadLetter) -> bool {
-    which.route.as_ref().is_none_or(|route| *route == d.route)
-        && which.reason.as_ref().is_none_or(|reason| *reason == d.reason)
-        && which.ids.as_ref().is_none_or(|ids| ids.contains(&d.id))
 }
 
 /// All that a ledger holds.

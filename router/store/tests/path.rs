@@ -325,3 +325,30 @@ async fn a_removed_route_keeps_what_it_owes_until_it_is_back() {
     until("what it owed", || count(&s) == 3_000).await;
     path.stop(Duration::from_secs(5)).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn purged_dead_letters_are_gone_for_good_and_counted() {
+    let store = Arc::new(MemoryStore::new());
+    let picky = sink("picky");
+    picky.refuse.store(true, Ordering::SeqCst);
+    let path = start(&store, &[(&picky, None)]).await;
+    publish(&path, 0, 2_500, |n| if n % 2 == 0 { "bad" } else { "good" }).await;
+    settled(&path).await;
+    let all = Page { after: None, count_max: 10_000 };
+    let letters = path.dead_letters(&Selection::default(), all).await.unwrap();
+    assert_eq!(letters.len(), 1_250);
+    let of = |target: &str| Selection { target: TargetName::new(target).ok(), ..Selection::default() };
+    assert_eq!(path.purge(&of("another")).await.unwrap().purged, 0);
+    let ids = Selection { ids: Some(vec![letters[0].id]), ..Selection::default() };
+    assert_eq!(path.purge(&ids).await.unwrap().purged, 1);
+    assert_eq!(path.purge(&of("picky")).await.unwrap().purged, 1_249, "more than a page");
+    let counted = path.stats().route(&RouteName::new("picky").unwrap()).letters_ended();
+    assert_eq!(counted, BTreeMap::from([("purged", 1_250)]));
+    assert_eq!(path.status().await.unwrap().routes[0].dead_letters, 0);
+    // Durable at once: a crash that takes all that is not synced brings none back.
+    let store = Arc::new(store.crash(usize::MAX));
+    let path = start(&store, &[(&picky, None)]).await;
+    assert_eq!(path.redrive(&Selection::default()).await.unwrap().redriven, 0);
+    assert!(path.dead_letters(&Selection::default(), all).await.unwrap().is_empty());
+    path.stop(Duration::from_secs(5)).await.unwrap();
+}

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    Parts, Redriven,
+    Parts,
     lane::Violation,
     open::{Job, Now, OpenSet, PageOf, Paged, unanswered},
     status,
@@ -43,8 +43,17 @@ pub(super) enum Msg {
     Paged { lane: usize, page: Result<Paged, Error> },
     Committed { result: Result<(), Error>, changes: Vec<Change>, durability: Durability, took: Duration },
     Status(oneshot::Sender<Status>),
-    Redrive(Vec<DeadLetter>, oneshot::Sender<Redriven>),
+    Letters { what: Letters, letters: Vec<DeadLetter>, reply: oneshot::Sender<u64> },
     Stop { deadline: Duration, done: oneshot::Sender<()> },
+}
+
+/// What becomes of dead letters.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Letters {
+    /// They are opened again.
+    Redrive,
+    /// They are ended for good, for this reason.
+    End(&'static str),
 }
 
 pub(super) struct Dispatcher {
@@ -78,8 +87,8 @@ struct Commit {
 
 /// A change that somebody asked for, and what to answer once it is durable.
 struct Asked {
-    reply: oneshot::Sender<Redriven>,
-    answer: Redriven,
+    reply: oneshot::Sender<u64>,
+    answer: u64,
 }
 
 impl Asked {
@@ -194,8 +203,11 @@ impl Dispatcher {
                 let status = self.known.take(&self.set, &self.logs, &self.stats, self.epoch);
                 reply.send(status).unwrap_or_default();
             }
-            Msg::Redrive(letters, reply) => {
-                let answer = self.set.redrive(letters, now);
+            Msg::Letters { what, letters, reply } => {
+                let answer = match what {
+                    Letters::Redrive => self.set.redrive(letters, now),
+                    Letters::End(reason) => self.set.end_letters(letters, reason),
+                };
                 self.commit.waiting.push(Asked { reply, answer });
             }
             Msg::Stop { deadline, done } => self.stopping = Some((now.mono + deadline, done)),

@@ -57,6 +57,8 @@ struct Model {
     running_ms: u64,
     entries: BTreeMap<(LaneId, Offset), Pending>,
     dead: BTreeMap<(LaneId, Offset), DeadLetter>,
+    /// Dead letters that were dropped and not opened again: ended for good.
+    ended: BTreeSet<(LaneId, Offset)>,
 }
 
 impl Model {
@@ -72,6 +74,7 @@ impl Model {
                     let key = (pending.lane, pending.offset);
                     let there = self.entries.get(&key).map(|p| p.due);
                     assert_eq!(there, replaces, "an entry is put in place of what is there: {key:?}");
+                    self.ended.remove(&key);
                     self.entries.insert(key, pending);
                 }
                 Change::Drop { lane, offset, due } => {
@@ -83,6 +86,7 @@ impl Model {
                 }
                 Change::DropDeadLetter(id) => {
                     assert!(self.dead.remove(&(id.lane, id.offset)).is_some(), "a dead letter that is there");
+                    self.ended.insert((id.lane, id.offset));
                 }
                 other => panic!("{other:?}"),
             }
@@ -143,8 +147,8 @@ struct Life {
     calls: Vec<(usize, usize, bool, Vec<Delivery>)>,
     reads: Vec<(usize, LaneId, PageOf, usize, Option<Paged>)>,
     commit: Option<Vec<Change>>,
-    /// A redrive waits for its commit: asked, and whether the commit under way carries it.
-    redriving: (bool, bool),
+    /// A change of dead letters waits for its commit: asked, and whether the commit under way carries it.
+    changing: (bool, bool),
     settled: BTreeSet<(LaneId, Offset)>,
 }
 
@@ -187,7 +191,7 @@ impl World {
         let mut set = OpenSet::new(Epoch(1), targets, (0..LANES).map(route).collect());
         set.limits = Limits { open_max: 8, waiting_max: 4, fresh_max: 40, ..Limits::default() };
         set.resume(&[(BusId(0), self.ledger.planned)], &self.ledger.lanes(), &[]);
-        Life { set, calls: vec![], reads: vec![], commit: None, redriving: (false, false), settled: BTreeSet::new() }
+        Life { set, calls: vec![], reads: vec![], commit: None, changing: (false, false), settled: BTreeSet::new() }
     }
 
     fn outcome(&mut self) -> Outcome {
@@ -234,19 +238,19 @@ impl World {
             7 => {
                 if life.commit.is_none() && life.set.wants_commit() {
                     life.commit = Some(life.set.commit(now).unwrap());
-                    life.redriving.1 = life.redriving.0;
+                    life.changing.1 = life.changing.0;
                 }
             }
             8 => {
                 if let Some(changes) = life.commit.take() {
                     self.ledger.apply(changes);
                     life.set.committed();
-                    if life.redriving.1 {
-                        life.redriving = (false, false);
+                    if life.changing.1 {
+                        life.changing = (false, false);
                     }
                 }
             }
-            _ => self.redrive(life, now),
+            _ => self.change_letters(life, now),
         }
     }
 
@@ -273,18 +277,24 @@ impl World {
         life.set.finished(target, lane, probe, outcomes, now);
     }
 
-    /// Redrives what the ledger shows as dead, one redrive at a time, as the path does.
-    fn redrive(&mut self, life: &mut Life, now: Now) {
-        let letters: Vec<DeadLetter> = self.ledger.dead.values().cloned().collect();
-        if letters.is_empty() || life.redriving.0 {
+    /// Redrives what the ledger shows as dead, or purges some of it: one change at a time, as the path does.
+    fn change_letters(&mut self, life: &mut Life, now: Now) {
+        let mut letters: Vec<DeadLetter> = self.ledger.dead.values().cloned().collect();
+        if letters.is_empty() || life.changing.0 {
             return;
         }
-        life.redriving.0 = true;
+        life.changing.0 = true;
+        if self.faulty && self.random.below(4) == 0 {
+            letters.truncate(1 + self.random.below(3) as usize);
+            let count = letters.len() as u64;
+            assert_eq!(life.set.end_letters(letters, "purged"), count);
+            return;
+        }
         for letter in &letters {
             life.settled.remove(&(letter.id.lane, letter.id.offset));
         }
         let count = letters.len() as u64;
-        assert_eq!(life.set.redrive(letters, now).redriven, count);
+        assert_eq!(life.set.redrive(letters, now), count);
     }
 }
 
@@ -307,12 +317,8 @@ fn run(seed: u64) {
         let parked = world.ledger.dead.len();
         let all = u64::from(LANES) * (life.set.planned(BusId(0)).0.max(1) - 1);
         let owed: u64 = life.set.lanes().map(|(l, _)| l.owed()).sum();
-        if owed == 0
-            && parked == 0
-            && !life.set.wants_commit()
-            && life.commit.is_none()
-            && world.delivered.len() as u64 == all
-        {
+        let over: BTreeSet<_> = world.delivered.keys().chain(&world.ledger.ended).collect();
+        if owed == 0 && parked == 0 && !life.set.wants_commit() && life.commit.is_none() && over.len() as u64 == all {
             assert!(world.ledger.entries.is_empty(), "seed {seed}: {:?}", world.ledger.entries.keys());
             return;
         }

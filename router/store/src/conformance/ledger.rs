@@ -2,7 +2,7 @@
 
 use router_core::{
     clock::Timestamp,
-    id::{BusId, BusName, Epoch, LaneId, Offset, RouteId, RouteName, RunId},
+    id::{BusId, BusName, Epoch, LaneId, Offset, RouteId, RouteName, RunId, TargetName},
     store::{
         Change, DeadLetter, Durability, Error, LaneCount, LaneState, Ledger, Page, Pending, RouteVersion, Selection,
     },
@@ -373,7 +373,12 @@ pub async fn dead_letters_are_selected_by_all_conditions<F: LedgerForm>() {
     let form = F::create().await;
     let ledger = form.ledger();
     let letters_of = [(1, 1, "refused"), (1, 2, "too-old"), (1, 3, "refused"), (2, 1, "refused"), (2, 2, "too-old")];
-    let all: Vec<_> = letters_of.iter().map(|(route, offset, reason)| dead_letter(*route, *offset, reason)).collect();
+    let mut all: Vec<_> =
+        letters_of.iter().map(|(route, offset, reason)| dead_letter(*route, *offset, reason)).collect();
+    for (i, letter) in (1..).zip(&mut all) {
+        letter.at = Timestamp(i * 10);
+    }
+    all[3].target = TargetName::new("elsewhere").unwrap();
     commit(ledger, all.iter().cloned().map(Box::new).map(Change::PutDeadLetter).collect()).await;
     let ids = |which: &[usize]| which.iter().map(|i| all[*i].id).collect::<Vec<_>>();
     let route = Some(RouteName::new("route-1").unwrap());
@@ -385,9 +390,13 @@ pub async fn dead_letters_are_selected_by_all_conditions<F: LedgerForm>() {
         (Selection { route: route.clone(), ..none.clone() }, vec![0, 1, 2]),
         (Selection { reason: reason.clone(), ..none.clone() }, vec![0, 2, 3]),
         (Selection { ids: by_ids.clone(), ..none.clone() }, vec![0, 2, 4]),
-        (Selection { route: route.clone(), reason: reason.clone(), ids: None }, vec![0, 2]),
-        (Selection { route, reason, ids: by_ids.clone() }, vec![0, 2]),
+        (Selection { route: route.clone(), reason: reason.clone(), ..none.clone() }, vec![0, 2]),
+        (Selection { route, reason, ids: by_ids.clone(), ..none.clone() }, vec![0, 2]),
         (Selection { ids: Some(vec![]), ..none.clone() }, vec![]),
+        (Selection { target: Some(all[3].target.clone()), ..none.clone() }, vec![3]),
+        (Selection { since: Some(Timestamp(30)), ..none.clone() }, vec![2, 3, 4]),
+        (Selection { before: Some(Timestamp(30)), ..none.clone() }, vec![0, 1]),
+        (Selection { since: Some(Timestamp(20)), before: Some(Timestamp(40)), ..none.clone() }, vec![1, 2]),
     ] {
         let found = letters(ledger, which.clone()).await;
         assert_eq!(found.iter().map(|d| d.id).collect::<Vec<_>>(), ids(&expected), "{which:?}");

@@ -18,7 +18,6 @@ use super::{
     lanes::{Kind, Search},
     lock, read_error,
 };
-use crate::memory::selects;
 
 const MAX: Offset = Offset(u64::MAX);
 const LATEST: Timestamp = Timestamp(u64::MAX);
@@ -93,14 +92,14 @@ impl Inner {
             let found = after.filter_map(|id| snapshot.get(&self.dead, dead_key(id)).map_err(read_error).transpose());
             let found = found.map(|value| letter(&value?));
             return found
-                .filter(|d| d.as_ref().is_ok_and(|d| selects(which, d)) || d.is_err())
+                .filter(|d| d.as_ref().is_ok_and(|d| which.holds(d)) || d.is_err())
                 .take(page.count_max)
                 .collect();
         }
         // A key and a zero byte is the next possible key.
         let from = page.after.map(|after| [dead_key(after), vec![0]].concat()).unwrap_or_default();
         let found = snapshot.range(&self.dead, from..).map(|guard| letter(&guard.value().map_err(read_error)?));
-        found.filter(|d| d.as_ref().is_ok_and(|d| selects(which, d)) || d.is_err()).take(page.count_max).collect()
+        found.filter(|d| d.as_ref().is_ok_and(|d| which.holds(d)) || d.is_err()).take(page.count_max).collect()
     }
 
     pub(super) fn state(&self) -> Result<State, Error> {

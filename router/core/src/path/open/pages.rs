@@ -1,10 +1,7 @@
 //! The open set to and from the ledger: pages that were read, the changes of a commit, dead letters
 //! that are opened again.
 
-use super::super::{
-    Redriven,
-    lane::{Open, State, Violation},
-};
+use super::super::lane::{Open, State, Violation};
 use super::{Now, OpenSet, PageOf, Paged};
 use crate::{
     settle,
@@ -143,14 +140,13 @@ impl OpenSet {
     }
 
     /// Opens dead letters again, but for those whose route is not configured; they are readable after
-    /// the next commit.
-    pub fn redrive(&mut self, letters: Vec<DeadLetter>, now: Now) -> Redriven {
-        let mut counts = Redriven::default();
+    /// the next commit. How many were opened.
+    pub fn redrive(&mut self, letters: Vec<DeadLetter>, now: Now) -> u64 {
+        let mut count = 0;
         let next = self.committing + 1;
         for letter in letters {
             let configured = self.routes.get(&letter.id.lane.route).is_some_and(|(_, target)| target.is_some());
             if !configured {
-                counts.orphaned += 1;
                 continue;
             }
             let at = self.lane(letter.id.lane);
@@ -180,8 +176,22 @@ impl OpenSet {
             }
             self.spilled.insert(at);
             self.dirty.insert(at);
-            counts.redriven += 1;
+            count += 1;
         }
-        counts
+        count
+    }
+
+    /// Ends dead letters for good; how many.
+    pub fn end_letters(&mut self, letters: Vec<DeadLetter>, reason: &'static str) -> u64 {
+        let mut count = 0;
+        for letter in letters {
+            let at = self.lane(letter.id.lane);
+            let Some(lane) = self.lanes.get_mut(at) else { continue };
+            lane.dead_letters = lane.dead_letters.saturating_sub(1);
+            lane.route.stats.end_letters(reason, 1);
+            self.changes.push(Change::DropDeadLetter(letter.id));
+            count += 1;
+        }
+        count
     }
 }

@@ -1,0 +1,122 @@
+//! Dead letters, as an operator handles them: looked at, opened again, ended.
+//!
+//! Each change goes page by page through the dispatcher, which owns what is counted, and is durable
+//! when the call returns. One at a time: what a page lists is still so when it is changed.
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use super::{
+    Path,
+    dispatch::{Letters, Msg},
+};
+use crate::{
+    id::DeliveryId,
+    store::{self, DeadLetter, Page, Record, Selection},
+};
+
+/// Dead letters that are opened again or ended at a time.
+const LETTERS_PAGE: usize = 1_000;
+
+/// Why [`Path::purge`] ended dead letters, as it is counted.
+pub(super) const PURGED: &str = "purged";
+
+/// What a redrive did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redriven {
+    /// Deliveries opened again.
+    pub redriven: u64,
+    /// Dead letters left as they were, because their route is not configured any more.
+    pub orphaned: u64,
+}
+
+/// What a purge did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purged {
+    /// Dead letters that were ended.
+    pub purged: u64,
+}
+
+impl Path {
+    /// Dead letters, by id: all that were parked before the call.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn dead_letters(&self, which: &Selection, page: Page) -> Result<Vec<DeadLetter>, store::Error> {
+        self.flush().await?;
+        self.ledger.dead_letters(which, page).await
+    }
+
+    /// The record that a delivery is about; `None` when its bus is unknown or the record is gone.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn record(&self, id: &DeliveryId) -> Result<Option<Record>, store::Error> {
+        let Some(log) = self.logs.get(&id.lane.bus) else { return Ok(None) };
+        let chunk = match log.read(id.offset, 1).await {
+            Ok(chunk) => chunk,
+            Err(store::Error::Trimmed { .. }) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let first = chunk.records().next().transpose()?;
+        Ok(first.filter(|r| r.offset == id.offset).map(|r| Record { event: r.event.detached(), ..r }))
+    }
+
+    /// Opens the selected dead letters again, under their own ids and with new budgets, in log order;
+    /// resolves when that is durable. A dead letter whose route is not configured stays as it is.
+    ///
+    /// # Errors
+    /// The store's: what was opened before stays open.
+    pub async fn redrive(&self, which: &Selection) -> Result<Redriven, store::Error> {
+        let (redriven, orphaned) = self.change(which, Letters::Redrive).await?;
+        Ok(Redriven { redriven, orphaned })
+    }
+
+    /// Ends the selected dead letters for good, those of routes that are not configured too: their
+    /// events are no longer kept for them. Resolves when that is durable.
+    ///
+    /// # Errors
+    /// The store's: what was ended before stays ended.
+    pub async fn purge(&self, which: &Selection) -> Result<Purged, store::Error> {
+        let (purged, _) = self.change(which, Letters::End(PURGED)).await?;
+        tracing::info!(
+            purged,
+            route = which.route.as_ref().map(|r| r.as_str()),
+            target_name = which.target.as_ref().map(|t| t.as_str()),
+            reason = which.reason.as_deref(),
+            since = which.since.map(tracing::field::display),
+            before = which.before.map(tracing::field::display),
+            ids = which.ids.as_ref().map(Vec::len),
+            "dead letters purged"
+        );
+        Ok(Purged { purged })
+    }
+
+    /// Changes all that are selected; how many were changed, and how many left as they were.
+    async fn change(&self, which: &Selection, what: Letters) -> Result<(u64, u64), store::Error> {
+        let _one = self.changing.lock().await;
+        self.flush().await?;
+        let (mut done, mut left) = (0, 0);
+        let mut page = Page { after: None, count_max: LETTERS_PAGE };
+        loop {
+            let letters = self.ledger.dead_letters(which, page).await?;
+            let Some(last) = letters.last() else { return Ok((done, left)) };
+            page.after = Some(last.id);
+            let all = u64::try_from(letters.len()).unwrap_or(u64::MAX);
+            let changed = self.ask(letters, what).await?;
+            done += changed;
+            left += all.saturating_sub(changed);
+        }
+    }
+
+    /// What was settled before the call is in the ledger after it.
+    async fn flush(&self) -> Result<(), store::Error> {
+        self.ask(Vec::new(), Letters::Redrive).await.map(|_| ())
+    }
+
+    async fn ask(&self, letters: Vec<DeadLetter>, what: Letters) -> Result<u64, store::Error> {
+        let (reply, count) = oneshot::channel();
+        self.dispatcher.send(Msg::Letters { what, letters, reply }).map_err(|_| self.over())?;
+        count.await.map_err(|_| self.over())
+    }
+}
