@@ -1,0 +1,1 @@
+//! Finds arbitrage over quotes and pools; proposes, never trades.

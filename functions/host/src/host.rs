@@ -1,0 +1,200 @@
+//! One invocation, the same on every platform: check the type, run the handler with a deadline, make events
+//! of its replies. A handler that panics fails one event and never the process.
+
+use std::{
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use schemas::{Event, Value};
+use tokio::time::Instant;
+
+use crate::{
+    context::{Clock, Context, key_of},
+    function::{Attr, Failure, Function, Reply},
+    log::{Log, Severity},
+    settings::{SettingError, Settings},
+    state::{Memory, State},
+};
+
+/// How long an attempt may take where the platform sets no limit.
+pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(60);
+/// How many replies may follow from each other: a chain that is longer is a loop.
+pub const CAUSE_DEPTH_MAX: i32 = 16;
+/// Replies to one event.
+pub const REPLIES_MAX: usize = 1_000;
+
+/// A function, ready to be called.
+pub struct Host<F> {
+    function: F,
+    settings: Arc<Settings>,
+    state: Arc<dyn State>,
+    clock: Clock,
+    log: Log,
+}
+
+/// An event as a platform brings it.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The event.
+    pub event: Event,
+    /// What the sender says keeps this delivery apart (`Idempotency-Key`).
+    pub key: Option<Box<str>>,
+    /// The number of the attempt, from 1.
+    pub attempt: u32,
+    /// When the platform ends it.
+    pub deadline: Option<Instant>,
+}
+
+impl From<Event> for Call {
+    /// A first attempt without a key of the sender.
+    fn from(event: Event) -> Self {
+        Call { event, key: None, attempt: 1, deadline: None }
+    }
+}
+
+/// What became of one event.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// The events that the function replies with, or why there are none.
+    pub answer: Result<Vec<Event>, Failure>,
+    /// The lines of its log.
+    pub logs: Vec<String>,
+}
+
+impl<F: Function> Host<F> {
+    /// A host with the machine's clock and the state that the settings name.
+    ///
+    /// # Errors
+    /// The setting that cannot be used.
+    pub fn new(settings: Settings) -> Result<Self, SettingError> {
+        let (state, log) = (Arc::new(Memory::default()), Log::new(F::NAME, false));
+        Self::with(settings, state, Clock::System, log)
+    }
+
+    /// A host for tests: memory as state, a clock that stands, a log that is not printed.
+    ///
+    /// # Errors
+    /// The setting that cannot be used.
+    pub fn for_tests(settings: Settings, now: jiff::Timestamp) -> Result<Self, SettingError> {
+        Self::with(settings, Arc::new(Memory::default()), Clock::Fixed(now), Log::new(F::NAME, true))
+    }
+
+    fn with(settings: Settings, state: Arc<dyn State>, clock: Clock, log: Log) -> Result<Self, SettingError> {
+        let function = F::start(&settings)?;
+        Ok(Host { function, settings: Arc::new(settings), state, clock, log })
+    }
+
+    /// Handles one event: gives the events that the function replies with.
+    ///
+    /// # Errors
+    /// What the function says, or what is wrong with its replies.
+    pub async fn call(&self, call: impl Into<Call>) -> Result<Vec<Event>, Failure> {
+        self.invoke(call.into()).await.answer
+    }
+
+    /// Handles one event: the answer, and what was logged meanwhile.
+    pub async fn invoke(&self, call: Call) -> Invocation {
+        let key = match &call.key {
+            Some(key) => crate::key::safe(key).into(),
+            None => key_of(&call.event),
+        };
+        let ctx = Context {
+            name: F::NAME,
+            log: self.log.fresh().of(&key),
+            key,
+            attempt: call.attempt.max(1),
+            deadline: call.deadline.unwrap_or_else(|| Instant::now() + DEADLINE_DEFAULT),
+            clock: self.clock,
+            settings: self.settings.clone(),
+            state: self.state.clone(),
+        };
+        let answer = self.attempt(&call.event, &ctx).await;
+        if let Err(failure) = &answer {
+            let what = format!("{} {}: {failure}", call.event.source(), call.event.id());
+            ctx.log(Severity::Error, &what);
+        }
+        Invocation { answer, logs: ctx.log.kept() }
+    }
+
+    async fn attempt(&self, event: &Event, ctx: &Context) -> Result<Vec<Event>, Failure> {
+        if !F::CONSUMES.contains(&event.kind()) {
+            let takes = F::CONSUMES.join(", ");
+            let message = format!("attribute type: {} takes {takes}, not {}; mend the route", F::NAME, event.kind());
+            return Err(Failure::refuse("type-unexpected", message));
+        }
+        let work = no_panic(self.function.handle(event, ctx));
+        let done = tokio::time::timeout_at(ctx.deadline, work).await;
+        let late = |_| Failure::retry("deadline", format!("attempt {} was not done by its deadline", ctx.attempt));
+        let replies = done.map_err(late)??;
+        if replies.len() > REPLIES_MAX {
+            let message = format!("{} replies; at most {REPLIES_MAX} are sent", replies.len());
+            return Err(Failure::refuse("reply-too-many", message));
+        }
+        replies.iter().enumerate().map(|(index, reply)| reply_event::<F>(event, index, reply)).collect()
+    }
+}
+
+/// Turns a panic into a failure of this one event. What the handler shared may be half changed after it, as
+/// after any failure half way.
+async fn no_panic<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let mut work = pin!(work);
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+        Ok(polled) => polled,
+        Err(panic) => {
+            let said = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+            let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            Poll::Ready(Err(Failure::retry("panic", format!("the function panicked: {said}"))))
+        }
+    })
+    .await
+}
+
+/// Makes the event of a reply: what it leaves open follows from its cause and its index.
+fn reply_event<F: Function>(cause: &Event, index: usize, reply: &Reply) -> Result<Event, Failure> {
+    if !F::EMITS.contains(&&*reply.kind) {
+        let message = format!("{} replied with {}, which it does not declare", F::NAME, reply.kind);
+        return Err(Failure::refuse("reply-undeclared", message));
+    }
+    let depth = match cause.get("causedepth") {
+        Some(Value::Integer(depth)) => depth,
+        Some(Value::String(depth)) => depth.parse().unwrap_or(0),
+        _ => 0,
+    };
+    if depth >= CAUSE_DEPTH_MAX {
+        let message = format!("attribute causedepth: {depth} replies follow from each other, which is a loop");
+        return Err(Failure::refuse("loop-depth", message));
+    }
+    let derived = || {
+        let index = (index as u64).to_le_bytes();
+        let parts = [F::NAME.as_bytes(), cause.source().as_bytes(), cause.id().as_bytes(), &index];
+        crate::key::hash(&parts).into()
+    };
+    let id: Box<str> = reply.id.clone().unwrap_or_else(derived);
+    let source: Box<str> = reply.source.clone().unwrap_or_else(|| format!("/functions/{}", F::NAME).into());
+    if (&*id, &*source) == (cause.id(), cause.source()) {
+        let message = "a reply must not have the id and the source of its cause";
+        return Err(Failure::refuse("reply-same-identity", message));
+    }
+    let mut builder = Event::builder(&id, &source, &reply.kind);
+    if let Some(time) = cause.get("time") {
+        builder = builder.set("time", time);
+    }
+    builder = builder.set("causeid", cause.id()).set("causesource", cause.source()).set("causedepth", depth + 1);
+    for (name, value) in &reply.attrs {
+        builder = match value {
+            Attr::Text(text) => builder.set(name, &**text),
+            Attr::Integer(number) => builder.set(name, *number),
+            Attr::Boolean(truth) => builder.set(name, *truth),
+        };
+    }
+    let built = builder.data(reply.form, reply.data.clone()).build();
+    built.map_err(|invalid| Failure::refuse("reply-invalid", format!("reply {index}: {invalid}")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! Forecasts demand and proposes reorders.

@@ -1,0 +1,1 @@
+//! Prices coffee orders and drives them through their states.
