@@ -35,7 +35,10 @@ use router_core::{
     store::{self, Page, Selection},
 };
 use router_http::problem::Problem;
+use schemas::Code;
 use serde::Deserialize;
+
+use crate::codes;
 
 /// Who may call.
 pub mod guard;
@@ -94,12 +97,16 @@ pub fn router(api: Arc<Api>, guard: guard::Guard) -> Router {
         .route("/api/dead-letters/redrive", post(redrive))
         .route("/api/dead-letters/{id}", get(dead_letter))
         .fallback(async || {
-            Refusal(Problem::new(StatusCode::NOT_FOUND, "no-such-path", "nothing is here; the API is under `/api`"))
+            Refusal(Problem::new(
+                StatusCode::NOT_FOUND,
+                codes::NO_SUCH_PATH,
+                "nothing is here; the API is under `/api`",
+            ))
         })
         .method_not_allowed_fallback(async || {
             Refusal(Problem::new(
                 StatusCode::METHOD_NOT_ALLOWED,
-                "method-not-allowed",
+                codes::METHOD_NOT_ALLOWED,
                 "this path takes another method",
             ))
         })
@@ -124,23 +131,23 @@ impl IntoResponse for Refusal {
 
 impl From<store::Error> for Refusal {
     fn from(e: store::Error) -> Self {
-        Refusal(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store", e.to_string()))
+        Refusal(Problem::new(StatusCode::SERVICE_UNAVAILABLE, codes::STORE, e.to_string()))
     }
 }
 
 impl From<JsonRejection> for Refusal {
     fn from(e: JsonRejection) -> Self {
-        Refusal(Problem::new(e.status(), "body", e.body_text()))
+        Refusal(Problem::new(e.status(), codes::BODY, e.body_text()))
     }
 }
 
 impl From<QueryRejection> for Refusal {
     fn from(e: QueryRejection) -> Self {
-        Refusal(Problem::new(e.status(), "query", e.body_text()))
+        Refusal(Problem::new(e.status(), codes::QUERY, e.body_text()))
     }
 }
 
-fn bad(code: &'static str, detail: impl Into<String>) -> Refusal {
+fn bad(code: Code, detail: impl Into<String>) -> Refusal {
     Refusal(Problem::new(StatusCode::BAD_REQUEST, code, detail.into()))
 }
 
@@ -149,7 +156,7 @@ async fn readyz(State(api): Shared) -> Response {
         "ready\n".into_response()
     } else {
         let detail = "no events are taken in: the router is starting or stopping, or its store has failed";
-        Refusal(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", detail)).into_response()
+        Refusal(Problem::new(StatusCode::SERVICE_UNAVAILABLE, codes::NOT_READY, detail)).into_response()
     }
 }
 
@@ -158,7 +165,7 @@ async fn metrics_text(State(api): Shared) -> Answer {
     let status = api.path.status().await.ok();
     match metrics::render(api.path.stats(), status, api.clock.wall()) {
         Ok(text) => Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()),
-        Err(e) => Err(Refusal(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "metrics", e.to_string()))),
+        Err(e) => Err(Refusal(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, codes::METRICS, e.to_string()))),
     }
 }
 
@@ -199,18 +206,18 @@ struct Listing {
 }
 
 fn route_name(name: Option<&str>) -> Result<Option<RouteName>, Refusal> {
-    name.map(RouteName::new).transpose().map_err(|e| bad("route", e.to_string()))
+    name.map(RouteName::new).transpose().map_err(|e| bad(codes::ROUTE, e.to_string()))
 }
 
 fn delivery_id(id: &str) -> Result<DeliveryId, Refusal> {
-    id.parse().map_err(|e: router_core::id::DeliveryIdError| bad("id", e.to_string()))
+    id.parse().map_err(|e: router_core::id::DeliveryIdError| bad(codes::ID, e.to_string()))
 }
 
 async fn dead_letters(State(api): Shared, query: Result<Query<Listing>, QueryRejection>) -> Answer {
     let Query(listing) = query?;
     let count = listing.count.unwrap_or(COUNT);
     if !(1..=COUNT_MAX).contains(&count) {
-        return Err(bad("count", format!("count is 1 to {COUNT_MAX}; ask for further ones with `after`")));
+        return Err(bad(codes::COUNT, format!("count is 1 to {COUNT_MAX}; ask for further ones with `after`")));
     }
     let which = Selection {
         route: route_name(listing.route.as_deref())?,
@@ -233,7 +240,7 @@ async fn dead_letter(State(api): Shared, UrlPath(id): UrlPath<String>) -> Answer
     let found = api.path.dead_letters(&which, Page { after: None, count_max: 1 }).await?;
     let Some(letter) = found.into_iter().next() else {
         let detail = format!("there is no open dead letter {id}; it may have been redriven meanwhile");
-        return Err(Refusal(Problem::new(StatusCode::NOT_FOUND, "no-such-dead-letter", detail)));
+        return Err(Refusal(Problem::new(StatusCode::NOT_FOUND, codes::NO_SUCH_DEAD_LETTER, detail)));
     };
     let record = api.path.record(&id).await?;
     Ok(Json(view::DeadLetter::new(letter, record.as_ref())).into_response())
@@ -244,10 +251,10 @@ async fn redrive(State(api): Shared, body: Result<Json<view::Redrive>, JsonRejec
     let narrowed = asked.route.is_some() || asked.reason.is_some() || asked.ids.is_some();
     if asked.all == narrowed {
         let detail = "give `route`, `reason` or `ids`, or else `\"all\": true` for every dead letter there is";
-        return Err(bad("selection", detail));
+        return Err(bad(codes::SELECTION, detail));
     }
     if asked.ids.as_ref().is_some_and(|ids| ids.len() > IDS_MAX) {
-        return Err(bad("ids", format!("at most {IDS_MAX} ids at a time")));
+        return Err(bad(codes::IDS, format!("at most {IDS_MAX} ids at a time")));
     }
     let ids = asked.ids.map(|ids| ids.iter().map(|id| delivery_id(id)).collect()).transpose()?;
     let which = Selection {

@@ -13,6 +13,9 @@
 //! # }
 //! ```
 
+/// Names of what is wrong.
+pub mod codes;
+
 /// The configuration file.
 pub mod config;
 

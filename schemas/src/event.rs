@@ -25,6 +25,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::codes;
 use crate::invalid::{Invalid, Place};
 use rules::check_attr;
 pub(crate) use rules::{integer, is_allowed};
@@ -346,11 +347,11 @@ impl<'a> Builder<'a> {
             Form::Text => {
                 std::str::from_utf8(data).map_err(|e| {
                     let message = format!("text data is not UTF-8 at byte {} of the data", e.valid_up_to());
-                    Invalid::new("data-not-text", Place::Data, message)
+                    Invalid::new(codes::DATA_NOT_TEXT, Place::Data, message)
                 })?;
             }
             Form::None if !data.is_empty() => {
-                return Err(Invalid::new("data-without-form", Place::Data, "there are data bytes but no form"));
+                return Err(Invalid::new(codes::DATA_WITHOUT_FORM, Place::Data, "there are data bytes but no form"));
             }
             Form::None | Form::Binary => {}
         }
@@ -362,7 +363,7 @@ impl<'a> Builder<'a> {
         // The order that the accessors rely on; `set` and codecs may have put them elsewhere.
         for (to, name) in ["id", "source", "type"].into_iter().enumerate() {
             let missing =
-                || Invalid::new("missing-attribute", Place::attribute(name), "every event has this attribute");
+                || Invalid::new(codes::MISSING_ATTRIBUTE, Place::attribute(name), "every event has this attribute");
             let from = self.attrs.iter().position(|(n, _)| *n == name).ok_or_else(missing)?;
             if let Some(stretch) = self.attrs.get_mut(to..=from) {
                 stretch.rotate_right(1);
@@ -375,12 +376,12 @@ impl<'a> Builder<'a> {
     fn check(&self) -> Result<(), Invalid> {
         if self.attrs.len() > ATTRIBUTES_MAX {
             let message = format!("{} attributes, at most {ATTRIBUTES_MAX} are taken", self.attrs.len());
-            return Err(Invalid::new("too-many-attributes", Place::Event, message));
+            return Err(Invalid::new(codes::TOO_MANY_ATTRIBUTES, Place::Event, message));
         }
         for (i, (name, value)) in self.attrs.iter().enumerate() {
             if self.attrs.iter().take(i).any(|(earlier, _)| earlier == name) {
                 let place = Place::attribute(name);
-                return Err(Invalid::new("repeated-attribute", place, "the attribute is there twice"));
+                return Err(Invalid::new(codes::REPEATED_ATTRIBUTE, place, "the attribute is there twice"));
             }
             check_attr(name, value)?;
         }
@@ -414,13 +415,13 @@ impl<'a> Builder<'a> {
 }
 
 fn len32(length: usize) -> Result<u32, Invalid> {
-    let too_long = |_| Invalid::new("too-long", Place::Event, "attributes are at most 4 GiB together");
+    let too_long = |_| Invalid::new(codes::TOO_LONG, Place::Event, "attributes are at most 4 GiB together");
     u32::try_from(length).map_err(too_long)
 }
 
 /// What the reader says of data bytes, told of the event: they are not a text of their own to the sender.
 pub(crate) fn in_data(invalid: Invalid) -> Invalid {
-    let code = if crate::doc::is_limit(&invalid) { invalid.code.0 } else { "data-not-json" };
+    let code = if crate::doc::is_limit(&invalid) { invalid.code } else { codes::DATA_NOT_JSON };
     Invalid::new(code, Place::Data, format!("{} ({} of the data)", invalid.message, invalid.place))
 }
 
@@ -433,7 +434,8 @@ fn value_len(value: &Value<'_>) -> usize {
 }
 
 fn push_entry(body: &mut Vec<u8>, name: &str, value: &Value<'_>) -> Result<(), Invalid> {
-    let too_long = |what: &str| Invalid::new("too-long", Place::attribute(name), format!("its {what} is too long"));
+    let too_long =
+        |what: &str| Invalid::new(codes::TOO_LONG, Place::attribute(name), format!("its {what} is too long"));
     let kind = match value {
         Value::String(_) => 0u8,
         Value::Boolean(_) => 1,

@@ -18,9 +18,10 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
+use crate::codes;
 use crate::doc;
 use crate::event::{Builder, Event, Form, Value, in_data, is_allowed};
-use crate::invalid::{Invalid, Place};
+use crate::invalid::{Code, Invalid, Place};
 use crate::json;
 use crate::media;
 
@@ -71,7 +72,7 @@ pub fn decode_binary(headers: &HeaderMap, body: Bytes) -> Result<Event, Invalid>
     for (name, value) in &values {
         if *name == "datacontenttype" {
             let message = "Content-Type says it; a ce-datacontenttype must not be there as well";
-            return Err(Invalid::new("reserved-name", Place::header("ce-datacontenttype"), message));
+            return Err(Invalid::new(codes::RESERVED_NAME, Place::header("ce-datacontenttype"), message));
         }
         if *name != "specversion" {
             attrs.push((name, Value::String(value)));
@@ -87,9 +88,10 @@ fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Invalid> {
     let mut all = headers.get_all(CONTENT_TYPE).iter();
     let Some(value) = all.next() else { return Ok(None) };
     if all.next().is_some() {
-        return Err(invalid("repeated-header", "the header is there twice"));
+        return Err(invalid(codes::REPEATED_HEADER, "the header is there twice"));
     }
-    let text = std::str::from_utf8(value.as_bytes()).map_err(|_| invalid("header-value", "the header is not UTF-8"))?;
+    let text =
+        std::str::from_utf8(value.as_bytes()).map_err(|_| invalid(codes::HEADER_VALUE, "the header is not UTF-8"))?;
     Ok(Some(text.trim()).filter(|t| !t.is_empty()))
 }
 
@@ -102,7 +104,7 @@ fn ce_headers(headers: &HeaderMap) -> Result<Vec<(&str, Cow<'_, str>)>, Invalid>
         let first = values.next().map(HeaderValue::as_bytes).unwrap_or_default();
         if values.next().is_some() {
             let message = "the header is there more than once; an attribute has one value";
-            return Err(Invalid::new("repeated-header", Place::header(header.as_str()), message));
+            return Err(Invalid::new(codes::REPEATED_HEADER, Place::header(header.as_str()), message));
         }
         let value = decode_value(first)
             .map_err(|(code, message)| Invalid::new(code, Place::header(header.as_str()), message))?;
@@ -115,9 +117,9 @@ fn check_specversion(values: &[(&str, Cow<'_, str>)]) -> Result<(), Invalid> {
     let invalid = |code, message: &str| Invalid::new(code, Place::header("ce-specversion"), message);
     match values.iter().find(|(name, _)| *name == "specversion") {
         Some((_, value)) if value == "1.0" => Ok(()),
-        Some(_) => Err(invalid("specversion", "only 1.0 is taken")),
+        Some(_) => Err(invalid(codes::SPECVERSION, "only 1.0 is taken")),
         None => Err(invalid(
-            "missing-attribute",
+            codes::MISSING_ATTRIBUTE,
             "an event in binary mode has this header; one in JSON has the Content-Type application/cloudevents+json",
         )),
     }
@@ -154,14 +156,16 @@ fn at_header(mut invalid: Invalid) -> Invalid {
 
 /// Header value to attribute value: first the quotes of RFC 7230, 3.2.6, then one round of
 /// percent-decoding. [CE: http-protocol-binding.md, 3.1.3.2]
-fn decode_value(value: &[u8]) -> Result<Cow<'_, str>, (&'static str, &'static str)> {
-    let not_utf8 = |_| ("header-value", "what the header says is not UTF-8");
+fn decode_value(value: &[u8]) -> Result<Cow<'_, str>, (Code, &'static str)> {
+    let not_utf8 = |_| (codes::HEADER_VALUE, "what the header says is not UTF-8");
     if !value.iter().any(|b| matches!(b, b'"' | b'%')) {
         return std::str::from_utf8(value).map(Cow::Borrowed).map_err(not_utf8);
     }
-    let unquoted = unquote(value).ok_or(("header-quotes", "a double quote is not closed; write it as %22"))?;
-    let decoded = percent_decode(&unquoted)
-        .ok_or(("percent-encoding", "behind % there are not two hexadecimal digits; write a percent sign as %25"))?;
+    let unquoted = unquote(value).ok_or((codes::HEADER_QUOTES, "a double quote is not closed; write it as %22"))?;
+    let decoded = percent_decode(&unquoted).ok_or((
+        codes::PERCENT_ENCODING,
+        "behind % there are not two hexadecimal digits; write a percent sign as %25",
+    ))?;
     String::from_utf8(decoded).map(Cow::Owned).map_err(|e| not_utf8(e.utf8_error()))
 }
 

@@ -2,9 +2,35 @@
 
 use std::fmt;
 
-/// A short, stable, kebab-case name of what is wrong, e.g. `missing-attribute`.
+/// A short, stable name of what is wrong: in kebab-case what goes over the wire, e.g. `missing-attribute`; as a
+/// number what people meet at the command line and in the log, e.g. `R0007`.
+///
+/// Codes are made by [`codes!`](crate::codes!) alone, so that each is in a list from which its page can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub struct Code(pub &'static str);
+
+impl Code {
+    /// For [`codes!`](crate::codes!) and for tests.
+    #[doc(hidden)]
+    pub const fn new(word: &'static str) -> Self {
+        Code(word)
+    }
+}
+
+/// Makes the codes of a crate, in its file `codes.rs` and nowhere else, and `ALL`, the list of them.
+#[macro_export]
+macro_rules! codes {
+    ($($name:ident = $word:literal,)+) => {
+        $(
+            #[doc = concat!("`", $word, "`")]
+            pub const $name: $crate::Code = $crate::Code::new($word);
+        )+
+
+        /// All of them.
+        pub const ALL: &[$crate::Code] = &[$($name),+];
+    };
+}
 
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,7 +101,7 @@ pub struct Invalid {
 
 impl Invalid {
     /// Puts the three together.
-    pub fn new(code: &'static str, place: Place, message: impl Into<Box<str>>) -> Self {
-        Invalid { code: Code(code), place, message: message.into() }
+    pub fn new(code: Code, place: Place, message: impl Into<Box<str>>) -> Self {
+        Invalid { code, place, message: message.into() }
     }
 }

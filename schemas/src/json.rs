@@ -21,6 +21,7 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
+use crate::codes;
 use crate::doc::{self, Ignore, Kind, Reader, Span};
 use crate::event::{ATTRIBUTES_MAX, Builder, Event, Form, Value, integer};
 use crate::invalid::{Invalid, Place};
@@ -61,7 +62,7 @@ pub fn decode_batch(json: &[u8], count_max: usize) -> Result<Vec<Result<Event, I
     let mut reader = Reader::new(json)?;
     if reader.peek() != b'[' {
         let message = "a batch is a JSON array of events; one event alone is sent as application/cloudevents+json";
-        return Err(Invalid::new("not-an-array", Place::Byte(reader.at), message));
+        return Err(Invalid::new(codes::NOT_AN_ARRAY, Place::Byte(reader.at), message));
     }
     reader.take();
     let mut events = Vec::new();
@@ -73,7 +74,7 @@ pub fn decode_batch(json: &[u8], count_max: usize) -> Result<Vec<Result<Event, I
         let start = reader.at;
         if events.len() >= count_max {
             let message = format!("a batch has at most {count_max} events here; send it in parts");
-            return Err(Invalid::new("batch-too-long", Place::Byte(start), message));
+            return Err(Invalid::new(codes::BATCH_TOO_LONG, Place::Byte(start), message));
         }
         match Envelope::read(&mut reader) {
             Ok(envelope) => events.push(envelope.event()),
@@ -150,11 +151,11 @@ impl<'a> Envelope<'a> {
 
     fn event(&self) -> Result<Event, Invalid> {
         if !self.is_object {
-            return Err(Invalid::new("not-an-object", Place::Byte(self.at), "an event is a JSON object"));
+            return Err(Invalid::new(codes::NOT_AN_OBJECT, Place::Byte(self.at), "an event is a JSON object"));
         }
         if self.members_count > ENVELOPE_MEMBERS_MAX {
             let message = format!("{} members, at most {ATTRIBUTES_MAX} attributes are taken", self.members_count);
-            return Err(Invalid::new("too-many-attributes", Place::Byte(self.at), message));
+            return Err(Invalid::new(codes::TOO_MANY_ATTRIBUTES, Place::Byte(self.at), message));
         }
         self.refuse_repeated()?;
         self.check_specversion()?;
@@ -180,7 +181,7 @@ impl<'a> Envelope<'a> {
         for (i, member) in self.members.iter().enumerate() {
             if let Some(first) = self.members.iter().take(i).find(|m| m.name == member.name) {
                 let message = format!("the member at byte {} is repeated at byte {}", first.at, member.at);
-                return Err(Invalid::new("repeated-member", Place::attribute(&member.name), message));
+                return Err(Invalid::new(codes::REPEATED_MEMBER, Place::attribute(&member.name), message));
             }
         }
         Ok(())
@@ -189,9 +190,9 @@ impl<'a> Envelope<'a> {
     fn check_specversion(&self) -> Result<(), Invalid> {
         let place = || Place::attribute("specversion");
         match self.get("specversion").filter(|m| m.span.kind != Kind::Null) {
-            None => Err(Invalid::new("missing-attribute", place(), "an event says \"specversion\": \"1.0\"")),
+            None => Err(Invalid::new(codes::MISSING_ATTRIBUTE, place(), "an event says \"specversion\": \"1.0\"")),
             Some(m) if m.span.kind == Kind::String && m.string() == "1.0" => Ok(()),
-            Some(_) => Err(Invalid::new("specversion", place(), "only the string \"1.0\" is taken")),
+            Some(_) => Err(Invalid::new(codes::SPECVERSION, place(), "only the string \"1.0\" is taken")),
         }
     }
 
@@ -202,10 +203,10 @@ impl<'a> Envelope<'a> {
             (None, None) => builder.build_with_valid_data(),
             (Some(data), Some(_)) => {
                 let message = "an event has \"data\" or \"data_base64\", not both";
-                Err(Invalid::new("both-data-members", Place::Byte(data.at), message))
+                Err(Invalid::new(codes::BOTH_DATA_MEMBERS, Place::Byte(data.at), message))
             }
             (None, Some(member)) => {
-                let invalid = |what: &str| Invalid::new("data-not-base64", Place::Byte(member.span.start), what);
+                let invalid = |what: &str| Invalid::new(codes::DATA_NOT_BASE64, Place::Byte(member.span.start), what);
                 if member.span.kind != Kind::String {
                     return Err(invalid("\"data_base64\" is a string"));
                 }
@@ -261,7 +262,7 @@ impl Member<'_> {
             (text, false) => Ok(Cow::Owned(text)),
             (_, true) => {
                 let message = format!("the string of {} has half of a surrogate pair in it", self.name.escape_debug());
-                Err(Invalid::new("lone-surrogate", Place::Byte(self.span.start), message))
+                Err(Invalid::new(codes::LONE_SURROGATE, Place::Byte(self.span.start), message))
             }
         }
     }

@@ -19,6 +19,9 @@
 // What is wrong with an input, and where.
 pub mod invalid;
 
+// The names of what is wrong.
+pub mod codes;
+
 // The event and its view.
 pub mod event;
 

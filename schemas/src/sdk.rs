@@ -7,11 +7,16 @@
 use cloudevents::event::{ExtensionValue, SpecVersion, TryIntoTime, TryIntoUrl};
 use cloudevents::{AttributesReader, AttributesWriter, Data, EventBuilder, EventBuilderV10};
 
+use crate::codes;
 use crate::event::{Builder, Event, Form, Value, integer};
 use crate::invalid::{Invalid, Place};
 
 fn cannot_carry(name: &str, message: impl std::fmt::Display) -> Invalid {
-    Invalid::new("sdk-cannot-carry", Place::attribute(name), format!("cloudevents-sdk cannot hold this: {message}"))
+    Invalid::new(
+        codes::SDK_CANNOT_CARRY,
+        Place::attribute(name),
+        format!("cloudevents-sdk cannot hold this: {message}"),
+    )
 }
 
 impl TryFrom<&Event> for cloudevents::Event {
@@ -43,7 +48,7 @@ impl TryFrom<&Event> for cloudevents::Event {
             }
         }
         let not_data = |e: &dyn std::fmt::Display| {
-            Invalid::new("sdk-cannot-carry", Place::Data, format!("cloudevents-sdk cannot hold this: {e}"))
+            Invalid::new(codes::SDK_CANNOT_CARRY, Place::Data, format!("cloudevents-sdk cannot hold this: {e}"))
         };
         let data = match event.form() {
             Form::None => return Ok(out),
@@ -61,7 +66,7 @@ impl TryFrom<&cloudevents::Event> for Event {
 
     fn try_from(event: &cloudevents::Event) -> Result<Self, Invalid> {
         if event.specversion() != SpecVersion::V10 {
-            return Err(Invalid::new("specversion", Place::attribute("specversion"), "only 1.0 is taken"));
+            return Err(Invalid::new(codes::SPECVERSION, Place::attribute("specversion"), "only 1.0 is taken"));
         }
         let time = event.time().map(|t| t.to_rfc3339());
         let integers: Vec<(&str, String)> = event

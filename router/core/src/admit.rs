@@ -15,6 +15,7 @@ use siphasher::sip::SipHasher13;
 
 pub use self::window::Window;
 use crate::{
+    codes,
     source::{Kind, RawEvent, Rejection},
     store::Admitted,
 };
@@ -41,7 +42,7 @@ pub fn admit(raw: RawEvent, rules: &Rules) -> Result<Admitted, Rejection> {
             rules.event_bytes_max
         );
         return Err(Rejection {
-            code: schemas::Code("event-too-large"),
+            code: codes::EVENT_TOO_LARGE,
             place: Place::Event,
             message: message.into(),
             kind: Kind::TooLarge,
@@ -94,7 +95,7 @@ mod tests {
 
     #[test]
     fn what_the_source_found_invalid_keeps_its_place() {
-        let invalid = Invalid::new("missing-attribute", Place::Header("ce-id".into()), "no id");
+        let invalid = Invalid::new(schemas::codes::MISSING_ATTRIBUTE, Place::Header("ce-id".into()), "no id");
         let refused = admit(Err(invalid).into(), &RULES).unwrap_err();
         assert_eq!(refused.place, Place::Header("ce-id".into()));
         assert_eq!(refused.kind, Kind::Invalid);

@@ -257,7 +257,7 @@ fn is_object(json: &[u8]) -> Result<(), Invalid> {
     let root = schemas::doc::parse_into(json, &mut nodes)?;
     match root.kind() {
         schemas::doc::Kind::Object => Ok(()),
-        _ => Err(Invalid::new("not-an-object", schemas::Place::Event, "a filter judges a JSON object")),
+        _ => Err(Invalid::new(schemas::codes::NOT_AN_OBJECT, schemas::Place::Event, "a filter judges a JSON object")),
     }
 }
 

@@ -22,6 +22,9 @@ pub mod clock;
 /// Step 1: where events come in.
 pub mod source;
 
+// The names of what the path refuses and why it gives up.
+pub mod codes;
+
 /// Step 2: what is taken in, and what was there already.
 pub mod admit;
 

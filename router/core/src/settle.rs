@@ -9,11 +9,13 @@ mod breaker;
 
 use std::time::Duration;
 
+use schemas::Code;
 use serde::{Deserialize, Serialize};
 
 pub use self::breaker::{Breaker, Gate, Seen, Verdict};
 use crate::{
     clock::Timestamp,
+    codes,
     store::{Attempt, Attempts},
     target::{Outcome, Scope},
 };
@@ -66,7 +68,7 @@ pub enum Settlement {
     /// It is tried again as soon as its target's breaker lets it.
     Wait,
     /// It is parked, with a reason for programs and one for people.
-    DeadLetter(Box<str>, Box<str>),
+    DeadLetter(Code, Box<str>),
     /// It waits, and so does its lane, until the target is configured anew or the router restarts.
     Stop,
 }
@@ -78,7 +80,7 @@ pub fn settle(attempts: &Attempts, outcome: &Outcome, policy: &RetryPolicy, age:
         Outcome::Refused { facts, code } => {
             let said = facts.note.as_deref().unwrap_or("it gave no reason");
             let status = facts.status.map(|s| format!(" with status {s}")).unwrap_or_default();
-            Settlement::DeadLetter(code.0.into(), format!("the target refused it{status}: {said}").into())
+            Settlement::DeadLetter(*code, format!("the target refused it{status}: {said}").into())
         }
         Outcome::Stop { .. } => Settlement::Stop,
         Outcome::Retry { .. } if let Some((reason, note)) = exhausted(attempts, policy, age) => {
@@ -93,13 +95,13 @@ pub fn settle(attempts: &Attempts, outcome: &Outcome, policy: &RetryPolicy, age:
 }
 
 /// Whether the budget of a delivery is used up, and how to say it. Asked before and after an attempt.
-pub fn exhausted(attempts: &Attempts, policy: &RetryPolicy, age: Duration) -> Option<(Box<str>, Box<str>)> {
+pub fn exhausted(attempts: &Attempts, policy: &RetryPolicy, age: Duration) -> Option<(Code, Box<str>)> {
     if attempts.count == 0 {
         return None;
     }
     if attempts.counted >= policy.attempts_max {
         let note = format!("{} failed attempts, attempts_max is {}", attempts.counted, policy.attempts_max);
-        return Some(("attempts-exhausted".into(), note.into()));
+        return Some((codes::ATTEMPTS_EXHAUSTED, note.into()));
     }
     if age >= policy.age_max {
         let note = format!(
@@ -108,7 +110,7 @@ pub fn exhausted(attempts: &Attempts, policy: &RetryPolicy, age: Duration) -> Op
             policy.age_max.as_secs(),
             attempts.count
         );
-        return Some(("too-old".into(), note.into()));
+        return Some((codes::TOO_OLD, note.into()));
     }
     None
 }
@@ -164,8 +166,6 @@ fn cut(text: &str, bytes_max: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use schemas::Code;
-
     use super::*;
     use crate::target::Facts;
 
@@ -191,22 +191,22 @@ mod tests {
         let p = RetryPolicy::default();
         let (young, old) = (Duration::from_secs(1), p.age_max);
         let facts = Facts { status: Some(422), note: Some("no such item".into()), ..Facts::default() };
-        let refused = Outcome::Refused { facts: facts.clone(), code: Code("refused") };
+        let refused = Outcome::Refused { facts: facts.clone(), code: codes::REFUSED };
         let delivered = Outcome::Delivered { facts: facts.clone(), replies: vec![] };
         assert_eq!(settle(&tried(1, 0), &delivered, &p, old, 0.5), Settlement::Done);
         let Settlement::DeadLetter(reason, note) = settle(&tried(1, 0), &refused, &p, young, 0.5) else {
             panic!("a refusal is a dead letter")
         };
-        assert_eq!((&*reason, &*note), ("refused", "the target refused it with status 422: no such item"));
+        assert_eq!((reason.0, &*note), ("refused", "the target refused it with status 422: no such item"));
         assert_eq!(settle(&tried(3, 0), &retry(Scope::Target, None), &p, young, 0.5), Settlement::Wait);
         let event = |attempts, age| settle(&attempts, &retry(Scope::Event, None), &p, age, 1.0);
         assert_eq!(event(tried(2, 0), young), Settlement::Retry(Duration::from_secs(1)));
-        assert!(matches!(event(tried(12, 12), young), Settlement::DeadLetter(r, _) if &*r == "attempts-exhausted"));
+        assert!(matches!(event(tried(12, 12), young), Settlement::DeadLetter(codes::ATTEMPTS_EXHAUSTED, _)));
         assert_eq!(event(tried(50, 11), young), Settlement::Retry(p.delay_max), "an outage exhausts nobody");
-        assert!(matches!(event(tried(1, 0), old), Settlement::DeadLetter(r, _) if &*r == "too-old"));
+        assert!(matches!(event(tried(1, 0), old), Settlement::DeadLetter(codes::TOO_OLD, _)));
         let asked = settle(&tried(1, 0), &retry(Scope::Event, Some(60)), &p, young, 0.0);
         assert_eq!(asked, Settlement::Retry(Duration::from_secs(60)));
-        let stop = Outcome::Stop { facts, code: Code("gone") };
+        let stop = Outcome::Stop { facts, code: codes::GONE };
         assert_eq!(settle(&tried(1, 0), &stop, &p, young, 0.5), Settlement::Stop);
     }
 

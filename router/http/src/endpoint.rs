@@ -17,6 +17,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
 
 use crate::{
+    codes,
     intake::Submit,
     listener::{Limits, Watch},
     problem::Problem,
@@ -109,7 +110,7 @@ impl Request {
             Ok(read) => read,
             Err(_) => Err(Problem::new(
                 StatusCode::REQUEST_TIMEOUT,
-                "body-timeout",
+                codes::BODY_TIMEOUT,
                 format!("the body was not complete after {wait:?}; send it faster, or in smaller batches"),
             )),
         }
@@ -136,7 +137,7 @@ async fn read(body: &mut Incoming, budget: &mut BodyBudget, bytes_max: usize) ->
     let mut length = 0usize;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| {
-            Problem::new(StatusCode::BAD_REQUEST, "body-incomplete", format!("the body could not be read: {e}"))
+            Problem::new(StatusCode::BAD_REQUEST, codes::BODY_INCOMPLETE, format!("the body could not be read: {e}"))
         })?;
         // Trailers carry nothing that an event could need.
         let Ok(data) = frame.into_data() else { continue };
@@ -174,7 +175,7 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, Problem> {
         _ => {
             let detail = "of the content encodings only gzip is taken, once; send it so, or without Content-Encoding";
             let accept = HeaderValue::from_static("gzip");
-            let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-encoding", detail);
+            let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, codes::CONTENT_ENCODING, detail);
             Err(problem.header(header::ACCEPT_ENCODING, accept))
         }
     }
@@ -188,7 +189,7 @@ async fn inflate(body: &[u8], budget: &mut BodyBudget, bytes_max: usize) -> Resu
         let room = bytes_max.saturating_sub(whole.len()).saturating_add(1).min(INFLATE_STEP);
         let step = (&mut decoder).take(room as u64).read_to_end(&mut whole).map_err(|e| {
             let detail = format!("the body says that it is gzip, and cannot be inflated: {e}");
-            Problem::new(StatusCode::BAD_REQUEST, "body-gzip", detail)
+            Problem::new(StatusCode::BAD_REQUEST, codes::BODY_GZIP, detail)
         })?;
         if whole.len() > bytes_max {
             return Err(too_large(bytes_max));
@@ -205,7 +206,7 @@ fn too_large(bytes_max: usize) -> Problem {
     let detail = format!(
         "the body is larger than {bytes_max} bytes (after it was inflated, if it is gzip), which is the limit for this content type"
     );
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, codes::BODY_TOO_LARGE, detail)
 }
 
 /// This request's part of all bytes of bodies that the listener holds; given back when it is dropped.
@@ -227,7 +228,7 @@ impl BodyBudget {
         if before.saturating_add(more) > self.bytes_max {
             return Err(Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "bodies-full",
+                codes::BODIES_FULL,
                 "the listener holds as many bytes of requests as it may; send this again",
             )
             .retry_after(Duration::from_secs(1)));

@@ -21,9 +21,10 @@ use router_core::{
     id::{BusName, SourceName},
     source::RawEvent,
 };
-use schemas::{Code, http::Mode};
+use schemas::http::Mode;
 
 use crate::{
+    codes,
     endpoint::{Endpoint, PathSpec, Request, Response},
     intake::{Arity, Submit, prefers_multistatus, submit, submit_as},
     keys::{Key, KeyError, KeySpec, Keys},
@@ -34,9 +35,6 @@ use crate::{
 
 /// The path of the default instance.
 pub const PATH: &str = "/events";
-
-/// What `schemas::json::decode_batch` says of a batch with too many events.
-const BATCH_TOO_LONG: Code = Code("batch-too-long");
 
 /// What is sent to who sent no CloudEvent.
 const EXAMPLE: &str = "this is no CloudEvent; send headers `ce-specversion: 1.0`, `ce-id`, `ce-source`, `ce-type` and the data as the body, or a JSON event as `application/cloudevents+json`, or a list as `application/cloudevents-batch+json`. For example: curl http://127.0.0.1:8080/events -H 'Content-Type: application/cloudevents+json' -d '{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/shop/7\",\"type\":\"coffee.order.created\",\"data\":{\"total\":4.5}}'";
@@ -97,7 +95,9 @@ impl Events {
             let detail =
                 "OPTIONS is answered only with `WebHook-Request-Origin`; no page of another site may send events";
             let allow = HeaderValue::from_static("POST, OPTIONS");
-            return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", detail).header(header::ALLOW, allow));
+            return Err(
+                Problem::new(StatusCode::METHOD_NOT_ALLOWED, codes::METHOD, detail).header(header::ALLOW, allow)
+            );
         }
         let key = self.keys.check(req.headers())?;
         if let (Some(key), Some(bus)) = (key, &self.bus) {
@@ -114,7 +114,7 @@ impl Events {
         }
         if mode != Mode::Binary && !kind.is_some_and(schemas::http::is_json_format) {
             let detail = "of the event formats only JSON is read: application/cloudevents+json, or application/cloudevents-batch+json";
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "event-format", detail));
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, codes::EVENT_FORMAT, detail));
         }
         if let Some(key) = key {
             key.take()?;
@@ -153,7 +153,7 @@ fn grant(headers: &HeaderMap, key: Option<&Key>) -> Result<Response, Problem> {
     let host = |v: &&HeaderValue| (1..=253).contains(&v.len()) && v.as_bytes().iter().all(u8::is_ascii_graphic);
     let Some(origin) = headers.get(ORIGIN).filter(host) else {
         let detail = "`WebHook-Request-Origin` is the name of a host, e.g. `eventemitter.example.com`";
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "webhook-origin", detail));
+        return Err(Problem::new(StatusCode::BAD_REQUEST, codes::WEBHOOK_ORIGIN, detail));
     };
     let asked = headers.get(RATE).and_then(|rate| rate.to_str().ok()?.parse::<u64>().ok()).filter(|rate| *rate > 0);
     let rate = match (asked, key.and_then(Key::per_minute)) {
@@ -170,7 +170,7 @@ fn grant(headers: &HeaderMap, key: Option<&Key>) -> Result<Response, Problem> {
 }
 
 fn not_an_event() -> Problem {
-    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-a-cloudevent", EXAMPLE)
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, codes::NOT_A_CLOUDEVENT, EXAMPLE)
 }
 
 /// Everything that is not structured or batched is binary mode by the letter of the binding; without one
@@ -198,9 +198,8 @@ fn decode(mode: Mode, req: &Request, body: Bytes) -> Result<(Arity, Vec<RawEvent
                 let arity = Arity::Many { multistatus: prefers_multistatus(req.headers()) };
                 Ok((arity, events.into_iter().map(RawEvent::from).collect()))
             }
-            Err(invalid) if invalid.code == BATCH_TOO_LONG => {
-                let problem =
-                    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, BATCH_TOO_LONG.0, invalid.message.into_string());
+            Err(invalid) if invalid.code == schemas::codes::BATCH_TOO_LONG => {
+                let problem = Problem::new(StatusCode::PAYLOAD_TOO_LARGE, invalid.code, invalid.message.into_string());
                 Err(problem.at(invalid.place.to_string()))
             }
             // Nothing of it can be told apart, so that it is refused as one, at its own place.

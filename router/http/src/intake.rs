@@ -23,6 +23,7 @@ use schemas::Event;
 use serde::Serialize;
 
 use crate::{
+    codes,
     endpoint::Response,
     problem::{Problem, seconds},
 };
@@ -135,13 +136,13 @@ pub async fn submit_as(
 pub fn answer(arity: Arity, events: &[Option<Event>], results: Results) -> Response {
     let Ok(results) = results else {
         let detail = format!("{IntakeClosed}; send the whole request again, what is in already deduplicates");
-        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "intake-closed", detail)
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, codes::INTAKE_CLOSED, detail)
             .retry_after(CLOSED_RETRY_AFTER)
             .into_response();
     };
     if results.len() != events.len() {
         let detail = "the intake answered for another number of events; this is a bug of the router";
-        return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "intake-mismatch", detail).into_response();
+        return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, codes::INTAKE_MISMATCH, detail).into_response();
     }
     if results.iter().all(Result::is_ok) {
         return accepted(results.into_iter().flatten());
@@ -221,7 +222,7 @@ fn refusal(arity: Arity, results: &[Result<Accepted, Rejection>]) -> Problem {
                 Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
                 Kind::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
             };
-            Problem::new(status, only.code.0, String::from(&*only.message)).at(only.place.to_string())
+            Problem::new(status, only.code, String::from(&*only.message)).at(only.place.to_string())
         }
         _ => {
             let count = refused().count();
@@ -229,12 +230,12 @@ fn refusal(arity: Arity, results: &[Result<Accepted, Rejection>]) -> Problem {
             let (status, code, advice) = match wait {
                 Some(_) => (
                     StatusCode::SERVICE_UNAVAILABLE,
-                    "some-refused-for-now",
+                    codes::SOME_REFUSED_FOR_NOW,
                     "send the batch again, what is in already deduplicates",
                 ),
                 None => (
                     StatusCode::UNPROCESSABLE_ENTITY,
-                    "some-refused",
+                    codes::SOME_REFUSED,
                     "the others are in; correct these and send them again",
                 ),
             };

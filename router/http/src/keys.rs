@@ -16,10 +16,10 @@ use router_core::{
     id::BusName,
     source::{Kind, Rejection},
 };
-use schemas::{Code, Event, Place};
+use schemas::{Event, Place};
 use tokio::time::Instant;
 
-use crate::{pace::Budget, problem::Problem, secret::Secret};
+use crate::{codes, pace::Budget, problem::Problem, secret::Secret};
 
 /// Bytes of a key.
 pub const KEY_BYTES_MAX: usize = 254;
@@ -123,14 +123,14 @@ impl Key {
             return Ok(());
         }
         let detail = format!("key `{}` may not feed the bus `{bus}`; ask for another key", self.spec.name);
-        Err(Problem::new(StatusCode::FORBIDDEN, "key-bus", detail))
+        Err(Problem::new(StatusCode::FORBIDDEN, codes::KEY_BUS, detail))
     }
 
     /// Whether it may send this event.
     pub(crate) fn may(&self, event: &Event) -> Result<(), Rejection> {
         let claims = [
-            ("source", event.source(), &self.spec.sources, "key-source"),
-            ("type", event.kind(), &self.spec.types, "key-type"),
+            ("source", event.source(), &self.spec.sources, codes::KEY_SOURCE),
+            ("type", event.kind(), &self.spec.types, codes::KEY_TYPE),
         ];
         for (attribute, value, allowed, code) in claims {
             if allowed.is_empty() || allowed.iter().any(|pattern| fits(pattern, value)) {
@@ -143,7 +143,7 @@ impl Key {
                 allowed.join(", ")
             );
             let place = Place::Attribute(attribute.into());
-            return Err(Rejection { code: Code(code), place, message: message.into(), kind: Kind::Unauthorised });
+            return Err(Rejection { code, place, message: message.into(), kind: Kind::Unauthorised });
         }
         Ok(())
     }
@@ -155,7 +155,7 @@ impl Key {
         };
         let rate = self.spec.events_per_second_max.map_or(0, NonZeroU32::get);
         let detail = format!("key `{}` may send {rate} events per second; send this again later", self.spec.name);
-        Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "key-rate", detail).retry_after(wait))
+        Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, codes::KEY_RATE, detail).retry_after(wait))
     }
 
     /// Takes so many events more of its rate.
@@ -231,9 +231,9 @@ impl Keys {
             return Ok(Some(key));
         }
         let (code, detail, challenge) = if given_any {
-            ("wrong-key", "this key is not among the keys of this source", r#"Bearer error="invalid_token""#)
+            (codes::WRONG_KEY, "this key is not among the keys of this source", r#"Bearer error="invalid_token""#)
         } else {
-            ("missing-key", "this source asks for a key: send `Authorization: Bearer KEY`", "Bearer")
+            (codes::MISSING_KEY, "this source asks for a key: send `Authorization: Bearer KEY`", "Bearer")
         };
         Err(Problem::new(StatusCode::UNAUTHORIZED, code, detail)
             .header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge)))
@@ -261,7 +261,7 @@ mod tests {
             headers.insert(header::AUTHORIZATION, value.parse().unwrap());
         }
         let keys = Keys::new(keys).unwrap();
-        keys.check(&headers).map(|key| key.map(|k| k.spec.name.clone())).map_err(|p| p.code())
+        keys.check(&headers).map(|key| key.map(|k| k.spec.name.clone())).map_err(|p| p.code().0)
     }
 
     #[test]

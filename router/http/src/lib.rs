@@ -48,6 +48,9 @@ pub mod target;
 /// Errors as `application/problem+json`.
 pub mod problem;
 
+/// Names of what is answered.
+pub mod codes;
+
 /// Text that is never printed.
 pub mod secret;
 

@@ -48,6 +48,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    codes,
     endpoint::{Endpoint, PathSpec, Request, Response},
     intake::Submit,
     problem::Problem,
@@ -462,7 +463,7 @@ impl<'a> Turn<'a> {
             return Ok(turn);
         }
         let detail = "the listener answers as many requests at a time as it may; send this again";
-        Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "requests-full", detail).retry_after(BUSY_RETRY_AFTER))
+        Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, codes::REQUESTS_FULL, detail).retry_after(BUSY_RETRY_AFTER))
     }
 }
 
@@ -475,9 +476,13 @@ impl Drop for Turn<'_> {
 async fn dispatch(shared: &Shared, watch: &Arc<Watch>, req: http::Request<Incoming>) -> Response {
     let req = Request::new(req, shared.limits.clone(), shared.bodies.clone(), watch.clone());
     if watch.is_stopping() {
-        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the router is stopping; send this again")
-            .retry_after(BUSY_RETRY_AFTER)
-            .into_response();
+        return Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            codes::STOPPING,
+            "the router is stopping; send this again",
+        )
+        .retry_after(BUSY_RETRY_AFTER)
+        .into_response();
     }
     let _turn = match Turn::take(&shared.requests, shared.limits.requests_max) {
         Ok(turn) => turn,
@@ -487,7 +492,7 @@ async fn dispatch(shared: &Shared, watch: &Arc<Watch>, req: http::Request<Incomi
     if req.headers().len() > count_max {
         // HTTP/1.1 does not come so far: hyper refuses it while it reads the head.
         let detail = format!("a request has at most {count_max} headers");
-        return Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header-count", detail).into_response();
+        return Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, codes::HEADER_COUNT, detail).into_response();
     }
     let route = match route(shared, &req) {
         Ok(route) => route,
@@ -498,7 +503,7 @@ async fn dispatch(shared: &Shared, watch: &Arc<Watch>, req: http::Request<Incomi
         Ok(response) => response,
         Err(_) => {
             let detail = format!("no answer within {wait:?}; send this again, what is in already deduplicates");
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "request-timeout", detail)
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, codes::REQUEST_TIMEOUT, detail)
                 .retry_after(BUSY_RETRY_AFTER)
                 .into_response()
         }
@@ -510,14 +515,14 @@ fn route<'a>(shared: &'a Shared, req: &Request) -> Result<&'a Route, Problem> {
         let mut paths: Vec<&str> = shared.routes.keys().map(|path| &**path).collect();
         paths.sort_unstable();
         let detail = format!("nothing listens on this path; there is {}", paths.join(", "));
-        return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-path", detail));
+        return Err(Problem::new(StatusCode::NOT_FOUND, codes::NO_SUCH_PATH, detail));
     };
     if !route.spec.methods.contains(req.method()) {
         let methods: Vec<&str> = route.spec.methods.iter().map(|method| method.as_str()).collect();
         let allow = methods.join(", ");
         let detail = format!("this path takes {allow}");
         let value = HeaderValue::from_str(&allow).unwrap_or(HeaderValue::from_static(""));
-        return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", detail).header(header::ALLOW, value));
+        return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, codes::METHOD, detail).header(header::ALLOW, value));
     }
     Ok(route)
 }

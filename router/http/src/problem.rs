@@ -8,6 +8,7 @@ use std::{borrow::Cow, time::Duration};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::Full;
+use schemas::Code;
 use serde::Serialize;
 
 use crate::endpoint::Response;
@@ -19,7 +20,7 @@ pub const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/prob
 #[derive(Clone, Debug)]
 pub struct Problem {
     status: StatusCode,
-    code: &'static str,
+    code: Code,
     detail: Cow<'static, str>,
     place: Option<String>,
     retry_after: Option<Duration>,
@@ -42,8 +43,8 @@ struct Body<'a, T: Serialize> {
 struct Nothing {}
 
 impl Problem {
-    /// An error with its code, in kebab-case, and what to do about it.
-    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+    /// An error with its code and what to do about it.
+    pub fn new(status: StatusCode, code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         Problem { status, code, detail: detail.into(), place: None, retry_after: None, header: None }
     }
 
@@ -74,7 +75,7 @@ impl Problem {
     }
 
     /// The code.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         self.code
     }
 
@@ -88,7 +89,7 @@ impl Problem {
         let body = Body {
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
-            code: self.code,
+            code: self.code.0,
             place: self.place.as_deref(),
             detail: &self.detail,
             more,

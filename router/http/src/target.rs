@@ -29,7 +29,7 @@ use router_core::{
     id::TargetName,
     target::{BatchLimits, Delivery, Facts, Outcome, Partial, Reason, Scope, Target},
 };
-use schemas::{Code, Event};
+use schemas::Event;
 use serde::Deserialize;
 
 use crate::{
@@ -269,8 +269,8 @@ impl HttpTarget {
                 let not_before = if slow { Some(asked.unwrap_or_default().max(SLOW)) } else { asked };
                 Outcome::Retry { facts: facts(said()), scope, not_before }
             }
-            Verdict::Refused => Outcome::Refused { facts: facts(said()), code: Code("refused") },
-            Verdict::Stop => Outcome::Stop { facts: facts(said()), code: Code("gone") },
+            Verdict::Refused => Outcome::Refused { facts: facts(said()), code: router_core::codes::REFUSED },
+            Verdict::Stop => Outcome::Stop { facts: facts(said()), code: router_core::codes::GONE },
         }
     }
 }

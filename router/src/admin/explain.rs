@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Answer, Refusal, Shared, bad};
+use crate::codes;
 
 /// What is asked: about a `route` or a `filter`, one of the two.
 #[derive(Debug, Deserialize)]
@@ -33,14 +34,14 @@ pub(super) async fn explain(State(api): Shared, body: Result<Json<Question>, Jso
             Some(route) => route.filter.clone(),
             None => {
                 let detail = format!("there is no route `{name}`");
-                return Err(Refusal(Problem::new(StatusCode::NOT_FOUND, "no-such-route", detail)));
+                return Err(Refusal(Problem::new(StatusCode::NOT_FOUND, codes::NO_SUCH_ROUTE, detail)));
             }
         },
-        _ => return Err(bad("question", "give `route` or `filter`, one of the two")),
+        _ => return Err(bad(codes::QUESTION, "give `route` or `filter`, one of the two")),
     };
-    let event = schemas::json::decode(asked.event.get().as_bytes()).map_err(|e| bad("event", e.to_string()))?;
+    let event = schemas::json::decode(asked.event.get().as_bytes()).map_err(|e| bad(codes::EVENT, e.to_string()))?;
     let explanation: Explanation =
-        match spec.map(Filter::parse).transpose().map_err(|e| bad("filter", e.to_string()))? {
+        match spec.map(Filter::parse).transpose().map_err(|e| bad(codes::FILTER, e.to_string()))? {
             Some(filter) => filter.explain(&event),
             None => Filter::all().explain(&event),
         };

@@ -22,6 +22,7 @@ use router_http::{Secret, problem::Problem};
 use subtle::ConstantTimeEq;
 
 use super::answer;
+use crate::codes;
 
 /// Paths that need neither token nor host.
 const OPEN: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
@@ -53,13 +54,13 @@ impl Guard {
             .any(|allowed| allowed.eq_ignore_ascii_case(host) || allowed.eq_ignore_ascii_case(bare(host)))
         {
             let detail = "the Host header is none of `admin.hosts`; add the name that this router is called by there";
-            return Err(Problem::new(StatusCode::FORBIDDEN, "host-not-allowed", detail).at("header host"));
+            return Err(Problem::new(StatusCode::FORBIDDEN, codes::HOST_NOT_ALLOWED, detail).at("header host"));
         }
         let shown = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
         if !self.knows(shown) {
             let detail = "send `Authorization: Bearer TOKEN`; the token is `admin.token` of the configuration, \
                           or stands in the file `admin.token` of the router's data folder";
-            return Err(Problem::new(StatusCode::UNAUTHORIZED, "token-missing-or-wrong", detail)
+            return Err(Problem::new(StatusCode::UNAUTHORIZED, codes::TOKEN_MISSING_OR_WRONG, detail)
                 .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
         }
         if method == Method::GET || method == Method::HEAD {
@@ -68,13 +69,15 @@ impl Guard {
         let origin = headers.get(header::ORIGIN).map(|o| o.to_str().unwrap_or_default());
         if origin.is_some_and(|o| !o.strip_prefix("http://").is_some_and(|o| o.eq_ignore_ascii_case(host))) {
             let detail = "a page of another origin may not write here";
-            return Err(Problem::new(StatusCode::FORBIDDEN, "foreign-origin", detail).at("header origin"));
+            return Err(Problem::new(StatusCode::FORBIDDEN, codes::FOREIGN_ORIGIN, detail).at("header origin"));
         }
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|c| c.to_str().ok()).unwrap_or_default();
         let media_type = content_type.split(';').next().unwrap_or_default().trim();
         if !media_type.eq_ignore_ascii_case("application/json") {
             let detail = "send `Content-Type: application/json`";
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", detail).at("header content-type"));
+            return Err(
+                Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, codes::NOT_JSON, detail).at("header content-type")
+            );
         }
         Ok(())
     }

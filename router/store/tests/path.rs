@@ -23,7 +23,7 @@ use router_core::{
     target::{BatchLimits, Delivery, Facts, Outcome, Partial, Reason, Scope, Target},
 };
 use router_store::memory::MemoryStore;
-use schemas::{Code, Event, Form};
+use schemas::{Event, Form};
 
 #[derive(Default)]
 struct Sink {
@@ -66,7 +66,10 @@ impl Target for SinkTarget {
                 return Outcome::Retry { facts: facts(), scope: Scope::Target, not_before: None };
             }
             if self.0.refuse.load(Ordering::SeqCst) && d.event.kind() == "bad" {
-                return Outcome::Refused { facts: Facts { status: Some(422), ..facts() }, code: Code("refused") };
+                return Outcome::Refused {
+                    facts: Facts { status: Some(422), ..facts() },
+                    code: router_core::codes::REFUSED,
+                };
             }
             if self.0.flaky.load(Ordering::SeqCst) && calls.is_multiple_of(3) {
                 return Outcome::Retry { facts: facts(), scope: Scope::Event, not_before: None };

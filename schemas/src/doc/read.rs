@@ -1,10 +1,8 @@
 //! The loop that reads JSON, and what it makes of strings.
 
 use super::{DEPTH_MAX, Kind, MEMBERS_MAX, TEXT_BYTES_MAX};
+use crate::codes;
 use crate::invalid::{Invalid, Place};
-
-const TOO_DEEP: &str = "json-too-deep";
-const TOO_MANY_MEMBERS: &str = "json-too-many-members";
 
 /// What [`Reader::value`] tells of what it reads.
 pub(crate) trait Sink {
@@ -69,14 +67,18 @@ impl<'a> Reader<'a> {
     /// At the first byte that is no white space.
     pub(crate) fn new(json: &'a [u8]) -> Result<Self, Invalid> {
         if json.len() > TEXT_BYTES_MAX {
-            return Err(Invalid::new("json-too-long", Place::Event, "a JSON text is at most 4 GiB"));
+            return Err(Invalid::new(codes::JSON_TOO_LONG, Place::Event, "a JSON text is at most 4 GiB"));
         }
         let text = std::str::from_utf8(json).map_err(|e| {
-            Invalid::new("json-syntax", Place::Byte(e.valid_up_to()), "this is not UTF-8; JSON is written in UTF-8")
+            Invalid::new(
+                codes::JSON_SYNTAX,
+                Place::Byte(e.valid_up_to()),
+                "this is not UTF-8; JSON is written in UTF-8",
+            )
         })?;
         if text.starts_with('\u{FEFF}') {
             let message = "the text starts with a byte order mark; JSON is written without one";
-            return Err(Invalid::new("json-syntax", Place::Byte(0), message));
+            return Err(Invalid::new(codes::JSON_SYNTAX, Place::Byte(0), message));
         }
         let mut reader = Reader { text, bytes: json, at: 0 };
         reader.whitespace();
@@ -175,7 +177,7 @@ impl<'a> Reader<'a> {
         *members += 1;
         if *members > MEMBERS_MAX {
             let message = format!("more than {MEMBERS_MAX} object members; send less in one event");
-            return Err(Invalid::new(TOO_MANY_MEMBERS, Place::Byte(self.at), message));
+            return Err(Invalid::new(codes::JSON_TOO_MANY_MEMBERS, Place::Byte(self.at), message));
         }
         sink.scalar(self.member_name()?);
         Ok(())
@@ -267,11 +269,11 @@ impl<'a> Reader<'a> {
                 }
                 _ if self.at >= self.bytes.len() => {
                     let message = format!("the string that starts at byte {start} does not end");
-                    return Err(Invalid::new("json-syntax", Place::Byte(self.at), message));
+                    return Err(Invalid::new(codes::JSON_SYNTAX, Place::Byte(self.at), message));
                 }
                 control => {
                     let message = format!("a control character in a string; write it as \\u{control:04x}");
-                    return Err(Invalid::new("json-syntax", Place::Byte(self.at), message));
+                    return Err(Invalid::new(codes::JSON_SYNTAX, Place::Byte(self.at), message));
                 }
             }
         }
@@ -322,18 +324,18 @@ impl<'a> Reader<'a> {
             Some(c) => format!("found {c:?} where {wanted} should be"),
             None => format!("the text ends where {wanted} should be"),
         };
-        Invalid::new("json-syntax", Place::Byte(self.at), found)
+        Invalid::new(codes::JSON_SYNTAX, Place::Byte(self.at), found)
     }
 }
 
 fn too_deep(at: usize) -> Invalid {
     let message = format!("more than {DEPTH_MAX} levels of arrays and objects; send flatter data");
-    Invalid::new(TOO_DEEP, Place::Byte(at), message)
+    Invalid::new(codes::JSON_TOO_DEEP, Place::Byte(at), message)
 }
 
 /// Whether a text was refused for its size or shape, and may be JSON all the same.
 pub(crate) fn is_limit(invalid: &Invalid) -> bool {
-    [TOO_DEEP, TOO_MANY_MEMBERS].contains(&invalid.code.0)
+    [codes::JSON_TOO_DEEP, codes::JSON_TOO_MANY_MEMBERS].contains(&invalid.code)
 }
 
 /// How many of the first bytes may stand in a JSON string as they are: no quote, backslash or control.

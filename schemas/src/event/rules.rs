@@ -1,6 +1,7 @@
 //! What CloudEvents 1.0.2 asks of an attribute. [CE: cloudevents/spec.md, "Context Attributes", "Type System"]
 
 use super::{NAME_BYTES_MAX, Value};
+use crate::codes;
 use crate::invalid::{Invalid, Place};
 
 /// The rules of CloudEvents 1.0.2, "Context Attributes" and "Type System".
@@ -11,21 +12,21 @@ pub(super) fn check_attr(name: &str, value: &Value<'_>) -> Result<(), Invalid> {
         || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
     {
         return Err(Invalid::new(
-            "attribute-name",
+            codes::ATTRIBUTE_NAME,
             place(),
             "a name is 1 to 255 lower-case letters and digits (a-z, 0-9)",
         ));
     }
     if name == "specversion" || name == "data" {
-        return Err(Invalid::new("reserved-name", place(), "this name is not free for an attribute"));
+        return Err(Invalid::new(codes::RESERVED_NAME, place(), "this name is not free for an attribute"));
     }
     let text = match value {
         Value::String(s) => *s,
         Value::Json(_) | Value::Boolean(_) | Value::Integer(_) if is_core(name) => {
-            return Err(Invalid::new("attribute-type", place(), "this attribute is a string"));
+            return Err(Invalid::new(codes::ATTRIBUTE_TYPE, place(), "this attribute is a string"));
         }
         Value::Json(json) => {
-            return check_json(json).map_err(|message| Invalid::new("attribute-type", place(), message));
+            return check_json(json).map_err(|message| Invalid::new(codes::ATTRIBUTE_TYPE, place(), message));
         }
         Value::Boolean(_) | Value::Integer(_) => return Ok(()),
     };
@@ -33,20 +34,22 @@ pub(super) fn check_attr(name: &str, value: &Value<'_>) -> Result<(), Invalid> {
     let printable_ascii = text.bytes().all(|b| (0x20..0x7F).contains(&b));
     if !printable_ascii && let Some(c) = text.chars().find(|c| !is_allowed(*c)) {
         let message = format!("the character U+{:04X} is not allowed in an attribute", c as u32);
-        return Err(Invalid::new("attribute-character", place(), message));
+        return Err(Invalid::new(codes::ATTRIBUTE_CHARACTER, place(), message));
     }
     match name {
         "id" | "source" | "type" | "subject" | "datacontenttype" | "dataschema" if text.is_empty() => {
-            Err(Invalid::new("empty-attribute", place(), "this attribute is not empty when it is there"))
+            Err(Invalid::new(codes::EMPTY_ATTRIBUTE, place(), "this attribute is not empty when it is there"))
         }
         "source" | "dataschema" if text.contains(' ') => {
-            Err(Invalid::new("not-a-uri", place(), "a URI holds no space; write %20"))
+            Err(Invalid::new(codes::NOT_A_URI, place(), "a URI holds no space; write %20"))
         }
         "time" => match is_rfc3339(text) {
             true => Ok(()),
-            false => {
-                Err(Invalid::new("not-a-time", place(), "a time is written as RFC 3339, e.g. 2026-01-02T03:04:05Z"))
-            }
+            false => Err(Invalid::new(
+                codes::NOT_A_TIME,
+                place(),
+                "a time is written as RFC 3339, e.g. 2026-01-02T03:04:05Z",
+            )),
         },
         _ => Ok(()),
     }

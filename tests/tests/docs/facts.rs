@@ -29,7 +29,7 @@ fn every_metric_is_on_the_page_and_no_other() {
 fn kinds_and_labels_of_the_page_are_those_of_the_exposition() {
     use router_core::{clock::Timestamp, id::BusName, id::RouteName, stats::Stats};
     let stats = std::sync::Arc::new(Stats::default());
-    stats.bus(&BusName::new("default").unwrap()).refuse(schemas::Code("x"));
+    stats.bus(&BusName::new("default").unwrap()).refuse(schemas::Code::new("x"));
     stats.route(&RouteName::new("orders").unwrap());
     let text = gocoffee::admin::metrics::render(stats, None, Timestamp(0)).unwrap();
     let mut held = 0;

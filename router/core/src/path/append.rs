@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admit::{self, Rules, Window},
     clock::Clock,
+    codes,
     id::{Offset, SourceName},
     source::{Accepted, IntakeClosed, Kind, RawEvent, Rejection},
     stats::BusStats,
@@ -76,7 +77,7 @@ impl Intake {
             .map(|known| {
                 known
                     .or_else(|| taken.next())
-                    .unwrap_or_else(|| Err(busy("no-answer", "the router lost count of the batch; send it again")))
+                    .unwrap_or_else(|| Err(busy(codes::NO_ANSWER, "the router lost count of the batch; send it again")))
             })
             .collect();
         for rejection in answers.iter().filter_map(|a| a.as_ref().err()) {
@@ -92,7 +93,7 @@ impl Intake {
         let room = tokio::time::timeout(ROOM_WAIT_MAX, self.room.clone().acquire_many_owned(permits)).await;
         let Ok(room) = room else {
             let full = busy(
-                "intake-full",
+                codes::INTAKE_FULL,
                 "more events are waiting for the disk than the router keeps in memory; send it again later",
             );
             return Ok(vec![Err(full); count]);
@@ -104,9 +105,9 @@ impl Intake {
     }
 }
 
-fn busy(code: &'static str, message: &str) -> Rejection {
+fn busy(code: Code, message: &str) -> Rejection {
     let kind = Kind::Busy { retry_after: RETRY_AFTER };
-    Rejection { code: Code(code), place: Place::Event, message: message.into(), kind }
+    Rejection { code, place: Place::Event, message: message.into(), kind }
 }
 
 /// The loop of one bus.
@@ -171,7 +172,7 @@ impl Appender {
             Ok(offsets) => Ok(offsets),
             Err(Error::NoSpace(why)) => {
                 tracing::warn!(%why, "no space left for events: senders are told to come back");
-                Err(busy("no-space", "the router's disk is full; send it again later"))
+                Err(busy(codes::NO_SPACE, "the router's disk is full; send it again later"))
             }
             Err(fatal) => return Err(fatal),
         };
@@ -193,7 +194,7 @@ impl Appender {
             Ok(offsets) => offsets
                 .get(i)
                 .copied()
-                .ok_or_else(|| busy("no-answer", "the log lost count of the batch; send it again")),
+                .ok_or_else(|| busy(codes::NO_ANSWER, "the log lost count of the batch; send it again")),
             Err(busy) => Err(busy.clone()),
         };
         match found {

@@ -532,7 +532,7 @@ impl OpenSet {
     }
 
     /// Settled as a dead letter. Its lane has a target: only what was to be sent there comes here.
-    fn bury(&mut self, at: usize, offset: Offset, reason: Box<str>, note: Box<str>, now: Now) {
+    fn bury(&mut self, at: usize, offset: Offset, reason: schemas::Code, note: Box<str>, now: Now) {
         let goal = self.lanes.get(at).and_then(|l| l.target).and_then(|t| self.targets.get(t));
         // Asked before the delivery leaves the lane: without a target to name it stays owed.
         let Some(target) = goal.map(|g| g.target.name().clone()) else { return };
@@ -545,7 +545,7 @@ impl OpenSet {
             id: DeliveryId { epoch, lane: lane.id, offset },
             route: lane.route.name.clone(),
             target,
-            reason,
+            reason: reason.0.into(),
             note,
             at: now.wall,
             attempts: open.attempts,

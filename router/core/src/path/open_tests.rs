@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use schemas::{Code, Event, Form};
+use schemas::{Event, Form};
 
 use super::*;
 use crate::{
@@ -200,7 +200,7 @@ impl World {
         match fault {
             0..3 => Outcome::Retry { facts, scope: Scope::Event, not_before: None },
             3 => Outcome::Retry { facts, scope: Scope::Target, not_before: None },
-            4 => Outcome::Refused { facts, code: Code("refused") },
+            4 => Outcome::Refused { facts, code: crate::codes::REFUSED },
             _ => Outcome::Delivered { facts, replies: vec![] },
         }
     }

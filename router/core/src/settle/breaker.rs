@@ -181,7 +181,6 @@ fn pause(times: u32, jitter: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use schemas::Code;
 
     use super::*;
     use crate::{
@@ -284,7 +283,7 @@ mod tests {
     fn a_refusal_means_that_the_target_works() {
         let mut b = Breaker::default();
         sent(&mut b, 1, retry(Scope::Target, None), 0);
-        let refused = Outcome::Refused { facts: Facts::default(), code: Code("refused") };
+        let refused = Outcome::Refused { facts: Facts::default(), code: crate::codes::REFUSED };
         assert_eq!(sent(&mut b, 2, refused, 300), Verdict::Closed);
     }
 }

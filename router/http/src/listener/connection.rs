@@ -31,7 +31,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{BUSY_RETRY_AFTER, Limits, stream::Stream};
-use crate::endpoint::Body;
+use crate::{codes, endpoint::Body};
 
 /// How long the rest of a refused request is read and thrown away, so that the client sees the answer
 /// and not a reset of its connection.
@@ -54,15 +54,15 @@ impl Refusal {
         let (status, code, detail) = match self {
             Refusal::Full => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "connections-full",
+                codes::CONNECTIONS_FULL,
                 "the listener has as many connections as it may; use one for many requests, or try again",
             ),
             Refusal::Stopping => {
-                (StatusCode::SERVICE_UNAVAILABLE, "stopping", "the router is stopping; send this again")
+                (StatusCode::SERVICE_UNAVAILABLE, codes::STOPPING, "the router is stopping; send this again")
             }
             Refusal::HeadTimeout => (
                 StatusCode::REQUEST_TIMEOUT,
-                "header-timeout",
+                codes::HEADER_TIMEOUT,
                 "the headers were not complete in time; send them faster",
             ),
         };

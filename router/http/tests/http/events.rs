@@ -11,7 +11,12 @@ use serde_json::json;
 use super::world::*;
 
 fn rejection(kind: Kind) -> Rejection {
-    Rejection { code: Code("some-code"), place: Place::Attribute("subject".into()), message: "do this".into(), kind }
+    Rejection {
+        code: Code::new("some-code"),
+        place: Place::Attribute("subject".into()),
+        message: "do this".into(),
+        kind,
+    }
 }
 
 fn busy(secs: u64) -> Rejection {

@@ -1,0 +1,25 @@
+//! Codes of what the command line, the log and the admin API say. Each has a page in `docs/errors`.
+
+schemas::codes! {
+    NO_SUCH_ROUTE = "no-such-route",
+    QUESTION = "question",
+    EVENT = "event",
+    FILTER = "filter",
+    HOST_NOT_ALLOWED = "host-not-allowed",
+    TOKEN_MISSING_OR_WRONG = "token-missing-or-wrong",
+    FOREIGN_ORIGIN = "foreign-origin",
+    NOT_JSON = "not-json",
+    NO_SUCH_PATH = "no-such-path",
+    METHOD_NOT_ALLOWED = "method-not-allowed",
+    STORE = "store",
+    BODY = "body",
+    QUERY = "query",
+    NOT_READY = "not-ready",
+    METRICS = "metrics",
+    ROUTE = "route",
+    ID = "id",
+    COUNT = "count",
+    NO_SUCH_DEAD_LETTER = "no-such-dead-letter",
+    SELECTION = "selection",
+    IDS = "ids",
+}
