@@ -113,6 +113,8 @@ pub struct RouteStats {
     pub attempts_refused: Counter,
     /// Attempts that stopped the lane.
     pub attempts_stop: Counter,
+    /// Batches that were taken apart to find the delivery that they failed for.
+    pub batches_halved: Counter,
     /// Replies that a target gave and that were not admitted, because the route does not ask for them.
     pub replies_ignored: Counter,
     /// From append to delivered.
@@ -263,4 +265,10 @@ pub struct TargetStatus {
     pub in_flight: u64,
     /// Attempts it took since the start.
     pub delivered: u64,
+    /// Deliveries per second that it may be sent; `None`: as many as it takes.
+    #[serde(default)]
+    pub events_per_second_max: Option<u32>,
+    /// Whether it waits for its rate now.
+    #[serde(default)]
+    pub paced: bool,
 }

@@ -1,7 +1,7 @@
 //! Step 6, deliver: where events go. Adapters answer in [`Outcome`]; only they know which status of
 //! their service is worth another try.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use async_trait::async_trait;
 use schemas::{Code, Event};
@@ -27,25 +27,54 @@ pub struct Delivery {
     pub event: Event,
 }
 
-/// How much a target takes at once.
+/// How much a target takes at once, and how fast. The default is one delivery in a call, 64 calls at a time.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchLimits {
     /// Deliveries in one call.
     pub count_max: usize,
     /// Bytes of event bodies in one call; a single larger one goes alone.
     pub bytes_max: usize,
+    /// How long a batch that is not full waits for more; zero sends what is there.
+    pub delay_max: Duration,
     /// Calls at a time.
     pub in_flight_max: usize,
     /// What a failure says about the members of a batch.
     pub partial: Partial,
     /// How long one call may take before it counts as timed out.
     pub deadline: Duration,
+    /// How fast deliveries are sent, over all routes; `None`: as fast as it takes them.
+    pub rate: Option<Rate>,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        BatchLimits {
+            count_max: 1,
+            bytes_max: usize::MAX,
+            delay_max: Duration::ZERO,
+            in_flight_max: 64,
+            partial: Partial::PerEvent,
+            deadline: Duration::from_secs(30),
+            rate: None,
+        }
+    }
+}
+
+/// How fast a target is sent to: a budget of deliveries that is refilled evenly. A batch is sent whole
+/// while anything is left, and what it was too large is waited for afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Deliveries per second, each attempt counted.
+    pub events_per_second_max: NonZeroU32,
+    /// Deliveries that may be sent at once after a pause.
+    pub burst: NonZeroU32,
 }
 
 /// How a target answers for a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Partial {
-    /// The whole batch or nothing.
+    /// The whole batch or nothing. Where all outcomes of a batch are event faults or refusals, the path
+    /// settles none of them and halves the batch, until the guilty delivery stands alone.
     AllOrNothing,
     /// Up to the first failure.
     Prefix,

@@ -288,6 +288,7 @@ impl Target for HttpTarget {
             in_flight_max: self.in_flight_max,
             partial: Partial::PerEvent,
             deadline: self.timeout.saturating_add(DEADLINE_MARGIN),
+            ..BatchLimits::default()
         }
     }
 

@@ -83,6 +83,7 @@ impl Snapshot {
         counters(out, names::DELIVERED, by_route(|r| r.delivered.get()))?;
         counters(out, names::DEAD_LETTERED, by_route(|r| r.dead_lettered.get()))?;
         counters(out, names::ENDED, by_route(|r| r.ended.get()))?;
+        counters(out, names::BATCHES_HALVED, by_route(|r| r.batches_halved.get()))?;
         counters(out, names::REPLIES_IGNORED, by_route(|r| r.replies_ignored.get()))?;
         let letters = routes.iter().flat_map(|(name, r)| {
             let labels = |reason| vec![(names::ROUTE, name.as_str()), (names::REASON, reason)];

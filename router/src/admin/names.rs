@@ -57,6 +57,9 @@ pub const ENDED: Name = Name("gocoffee_deliveries_ended", "Deliveries ended by a
 /// By route and outcome.
 pub const ATTEMPTS: Name = Name("gocoffee_attempts", "Attempts");
 /// By route.
+pub const BATCHES_HALVED: Name =
+    Name("gocoffee_batches_halved", "Batches that were taken apart to find the delivery that they failed for");
+/// By route.
 pub const REPLIES_IGNORED: Name =
     Name("gocoffee_replies_ignored", "Events in answers of targets that were not taken in");
 /// By route; a histogram.

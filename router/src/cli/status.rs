@@ -1,6 +1,6 @@
 //! `gocoffee status`: what the router is doing.
 
-use router_core::stats::{BreakerState, LaneStateName};
+use router_core::stats::{BreakerState, LaneStateName, TargetStatus};
 
 use super::{
     Admin, Done, Exit, Output,
@@ -50,6 +50,15 @@ pub fn breaker(state: BreakerState) -> String {
     .into()
 }
 
+/// How fast a target may be sent to, and whether it waits for that now.
+fn rate(target: &TargetStatus) -> String {
+    match target.events_per_second_max {
+        Some(rate) if target.paced => format!("{}/s, waits", count(rate.into())),
+        Some(rate) => format!("{}/s", count(rate.into())),
+        None => "-".into(),
+    }
+}
+
 /// The status as tables.
 pub fn text(status: &Status, now: jiff::Timestamp) -> String {
     let buses = status.buses.iter().map(|b| {
@@ -72,7 +81,7 @@ pub fn text(status: &Status, now: jiff::Timestamp) -> String {
     let targets = status
         .targets
         .iter()
-        .map(|t| vec![t.name.to_string(), breaker(t.breaker), count(t.in_flight), count(t.delivered)]);
+        .map(|t| vec![t.name.to_string(), breaker(t.breaker), count(t.in_flight), count(t.delivered), rate(t)]);
     let head = format!("gocoffee {}, up {}, epoch {}\n", status.version, ago(&status.started, now), status.epoch);
     [
         head,
@@ -91,7 +100,7 @@ pub fn text(status: &Status, now: jiff::Timestamp) -> String {
             ],
             &routes.collect::<Vec<_>>(),
         ),
-        table(&["TARGET", "BREAKER", "#IN FLIGHT", "#DELIVERED"], &targets.collect::<Vec<_>>()),
+        table(&["TARGET", "BREAKER", "#IN FLIGHT", "#DELIVERED", "RATE"], &targets.collect::<Vec<_>>()),
     ]
     .join("\n")
 }

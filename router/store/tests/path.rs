@@ -50,6 +50,7 @@ impl Target for SinkTarget {
             in_flight_max: 16,
             partial: Partial::PerEvent,
             deadline: Duration::from_secs(2),
+            ..BatchLimits::default()
         }
     }
     async fn check(&self) -> Result<(), Reason> {

@@ -6,7 +6,7 @@
 //! order of their offsets.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -75,6 +75,8 @@ pub(super) struct Open {
     pub dirty: bool,
     /// How often its target had succeeded when it failed last.
     pub mark: u64,
+    /// It failed by its own fault where a batch is taken whole or not at all: it is sent by itself.
+    pub alone: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +113,11 @@ pub(super) struct Lane {
     pub stopped: Option<Code>,
     /// It stands in its target's queue.
     pub queued: bool,
+    /// Parts of failed batches, which are sent before anything else of the lane. Each offset is of a
+    /// delivery in memory, so that [`Limits`] bound them; those that are not ready any more are passed over.
+    pub halves: VecDeque<Vec<Offset>>,
+    /// Until when a batch that is not full waits for more.
+    pub linger: Option<Duration>,
 
     pub open: HashMap<Offset, Open>,
     pub ready: BTreeSet<Offset>,
@@ -152,6 +159,8 @@ impl Lane {
             target,
             stopped: None,
             queued: false,
+            halves: VecDeque::new(),
+            linger: None,
             open: HashMap::new(),
             ready: BTreeSet::new(),
             waiting: BTreeSet::new(),

@@ -7,6 +7,12 @@
 //! stored as it is, and the removal of entries settled meanwhile. [`OpenSet::commit`] counts each
 //! touched lane's deliveries before it hands the changes out and refuses when one is missing.
 
+/// Which deliveries go together in a call, and which go alone.
+mod batch;
+
+/// How fast.
+mod pace;
+
 /// To and from the ledger.
 mod pages;
 
@@ -16,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+use self::pace::Pace;
 use super::lane::{Lane, Limits, Open, Route, State};
 use crate::{
     clock::Timestamp,
@@ -69,6 +76,7 @@ struct Goal {
     target: Arc<dyn Target>,
     limits: BatchLimits,
     breaker: Breaker,
+    pace: Option<Pace>,
     in_flight: usize,
     successes: u64,
     tried: bool,
@@ -96,8 +104,12 @@ pub(super) struct OpenSet {
     spilled: BTreeSet<usize>,
     /// Targets whose breaker is not closed.
     broken: BTreeSet<usize>,
+    /// Targets that wait for their rate.
+    paced: BTreeSet<usize>,
     /// When in-memory deliveries are due: moment, lane, offset.
     timers: BTreeSet<(Duration, usize, Offset)>,
+    /// When a batch that is not full is sent all the same: moment, lane.
+    lingering: BTreeSet<(Duration, usize)>,
     changes: Vec<Change>,
     fresh: usize,
     committing: u64,
@@ -108,6 +120,7 @@ impl OpenSet {
     pub fn new(epoch: Epoch, targets: Vec<Arc<dyn Target>>, routes: Vec<(RouteId, Arc<Route>, Option<usize>)>) -> Self {
         let goal = |target: Arc<dyn Target>| Goal {
             limits: target.limits(),
+            pace: target.limits().rate.map(Pace::new),
             target,
             breaker: Breaker::default(),
             in_flight: 0,
@@ -130,7 +143,9 @@ impl OpenSet {
             dirty: BTreeSet::new(),
             spilled: BTreeSet::new(),
             broken: BTreeSet::new(),
+            paced: BTreeSet::new(),
             timers: BTreeSet::new(),
+            lingering: BTreeSet::new(),
             changes: Vec::new(),
             fresh: 0,
             committing: 0,
@@ -205,6 +220,7 @@ impl OpenSet {
             stored: None,
             dirty: true,
             mark: 0,
+            alone: false,
         };
         lane.admit(record.offset, open);
         self.queue(at);
@@ -271,6 +287,10 @@ impl OpenSet {
                 self.queue(at);
             }
         }
+        while let Some((_, at)) = self.lingering.first().copied().filter(|(until, _)| *until <= now.mono) {
+            self.lingering.pop_first();
+            self.queue(at);
+        }
     }
 
     fn page(&mut self, at: usize, now: Now) -> Option<Job> {
@@ -295,11 +315,16 @@ impl OpenSet {
     }
 
     fn deliver(&mut self, target: usize, now: Now) -> Option<Job> {
-        let goal = self.targets.get(target)?;
+        let goal = self.targets.get_mut(target)?;
         if goal.in_flight >= goal.limits.in_flight_max {
             return None;
         }
-        match goal.breaker.gate(now.mono) {
+        let gate = goal.breaker.gate(now.mono);
+        if !matches!(gate, Gate::Closed(_)) && goal.pace.as_mut().is_some_and(|pace| pace.wait(now.mono).is_some()) {
+            self.paced.insert(target);
+            return None;
+        }
+        match gate {
             Gate::Closed(_) => None,
             Gate::Probe => {
                 let (lane, offset) = self.probe(target, now)?;
@@ -311,7 +336,7 @@ impl OpenSet {
                 if let Some(l) = self.lanes.get_mut(lane) {
                     l.queued = false;
                 }
-                let offsets = self.batch(target, lane, now);
+                let offsets = self.next_batch(target, lane, now);
                 if !offsets.is_empty() {
                     let batch = self.send(lane, offsets);
                     self.queue(lane);
@@ -357,27 +382,6 @@ impl OpenSet {
         }
     }
 
-    /// Ready offsets of a lane that go together, oldest first.
-    fn batch(&mut self, target: usize, at: usize, now: Now) -> Vec<Offset> {
-        let Some(limits) = self.targets.get(target).map(|g| g.limits) else { return Vec::new() };
-        let (mut offsets, mut bytes) = (Vec::new(), 0);
-        let mut from = Offset(0);
-        while offsets.len() < limits.count_max.max(1) {
-            let Some(offset) = self.lanes.get(at).and_then(|l| l.ready.range(from..).next().copied()) else { break };
-            from = offset.next();
-            if self.expire(target, at, offset, now) {
-                continue;
-            }
-            let size = self.lanes.get(at).and_then(|l| l.open.get(&offset)).map_or(0, |o| o.event.body().len());
-            if !offsets.is_empty() && bytes + size > limits.bytes_max {
-                break;
-            }
-            bytes += size;
-            offsets.push(offset);
-        }
-        offsets
-    }
-
     /// Ends a delivery whose budget is used up; true when it did.
     fn expire(&mut self, target: usize, at: usize, offset: Offset, now: Now) -> bool {
         let Some(goal) = self.targets.get(target) else { return false };
@@ -417,6 +421,9 @@ impl OpenSet {
         let goal = self.targets.get_mut(target)?;
         goal.in_flight += 1;
         goal.tried = true;
+        if let Some(pace) = &mut goal.pace {
+            pace.take(batch.len());
+        }
         if probe {
             goal.breaker.probe_sent();
         }
@@ -443,6 +450,13 @@ impl OpenSet {
         if let Some(goal) = self.targets.get_mut(target) {
             goal.in_flight = goal.in_flight.saturating_sub(1);
         }
+        let outcomes = match self.halved(target, at, outcomes, now) {
+            Ok(judged) => {
+                verdict = judged;
+                Vec::new()
+            }
+            Err(outcomes) => outcomes,
+        };
         for (offset, outcome) in outcomes {
             let Some(id) = self.lanes.get(at).map(|l| l.id) else { continue };
             if let Some(goal) = self.targets.get_mut(target) {
@@ -557,6 +571,8 @@ impl OpenSet {
     /// The next moment at which there is something to do, if nothing comes in until then.
     pub fn wakeup(&self, now: Now) -> Option<Duration> {
         let timer = self.timers.first().map(|(due, ..)| *due);
+        let linger = self.lingering.first().map(|(until, _)| *until);
+        let paced = self.paced.iter().filter_map(|t| self.targets.get(*t)?.pace.as_ref()?.open_at());
         let breakers =
             self.broken.iter().filter_map(|t| self.targets.get(*t)).filter_map(|g| match g.breaker.gate(now.mono) {
                 Gate::Closed(until) => until,
@@ -566,7 +582,7 @@ impl OpenSet {
         let pages = spilled.filter(|l| l.ledger_waiting > 0 && !l.paging).filter_map(|l| l.ledger_due);
         // A lane that is full pages in as it drains: looking more often than this helps nobody.
         let pages = pages.map(|due| now.mono + due.since(now.wall).max(Duration::from_millis(50)));
-        timer.into_iter().chain(breakers).chain(pages).min()
+        timer.into_iter().chain(linger).chain(paced).chain(breakers).chain(pages).min()
     }
 
     /// The wait for [`OpenSet::wakeup`] is over: what had to wait for time is looked at again.
@@ -575,6 +591,10 @@ impl OpenSet {
             if self.targets.get(*at).is_some_and(|g| g.breaker.gate(now.mono) == Gate::Probe) {
                 self.hot.insert(*at);
             }
+        }
+        while let Some(at) = self.paced.pop_first() {
+            // It is looked at again, and waits again where it is too early.
+            self.hot.insert(at);
         }
         for at in &self.spilled {
             let due = |l: &&Lane| l.ledger_waiting > 0 && l.ledger_due.is_none_or(|due| due <= now.wall);
@@ -590,13 +610,15 @@ impl OpenSet {
     }
 
     pub fn target_statuses(&self) -> Vec<TargetStatus> {
-        let status = |g: &Goal| TargetStatus {
+        let status = |(at, g): (usize, &Goal)| TargetStatus {
             name: g.target.name().clone(),
             breaker: g.breaker.state(),
             in_flight: u64::try_from(g.in_flight).unwrap_or(u64::MAX),
             delivered: g.successes,
+            events_per_second_max: g.limits.rate.map(|rate| rate.events_per_second_max.get()),
+            paced: self.paced.contains(&at),
         };
-        self.targets.iter().map(status).collect()
+        self.targets.iter().enumerate().map(status).collect()
     }
 
     /// Lanes with what they are doing.

@@ -31,7 +31,7 @@ impl Random {
     }
 }
 
-struct Nobody(TargetName, usize);
+struct Nobody(TargetName, usize, Partial);
 
 #[async_trait]
 impl Target for Nobody {
@@ -40,7 +40,14 @@ impl Target for Nobody {
     }
     fn limits(&self) -> BatchLimits {
         let deadline = Duration::from_secs(1);
-        BatchLimits { count_max: self.1, bytes_max: 1 << 20, in_flight_max: 3, partial: Partial::PerEvent, deadline }
+        BatchLimits {
+            count_max: self.1,
+            bytes_max: 1 << 20,
+            in_flight_max: 3,
+            partial: self.2,
+            deadline,
+            ..BatchLimits::default()
+        }
     }
     async fn check(&self) -> Result<(), Reason> {
         Ok(())
@@ -159,6 +166,8 @@ struct World {
     delivered: BTreeMap<(LaneId, Offset), u32>,
     /// Whether targets fail at random.
     faulty: bool,
+    /// How the target answers that takes several at a time.
+    partial: Partial,
 }
 
 impl World {
@@ -174,7 +183,9 @@ impl World {
 
     fn life(&mut self) -> Life {
         let targets: Vec<Arc<dyn Target>> = (0..2)
-            .map(|i| Arc::new(Nobody(TargetName::new(&format!("t{i}")).unwrap(), 1 + i * 3)) as Arc<dyn Target>)
+            .map(|i| {
+                Arc::new(Nobody(TargetName::new(&format!("t{i}")).unwrap(), 1 + i * 3, self.partial)) as Arc<dyn Target>
+            })
             .collect();
         let stats = Stats::default();
         let retry = RetryPolicy {
@@ -265,8 +276,9 @@ impl World {
         let at = self.random.below(life.calls.len() as u64) as usize;
         let (target, lane, probe, batch) = life.calls.remove(at);
         let mut outcomes = vec![];
+        let whole = (self.partial == Partial::AllOrNothing).then(|| self.outcome());
         for d in &batch {
-            let outcome = self.outcome();
+            let outcome = whole.clone().unwrap_or_else(|| self.outcome());
             let key = (d.id.lane, d.id.offset);
             if matches!(outcome, Outcome::Delivered { .. }) {
                 assert!(life.settled.insert(key), "{key:?} is settled twice in one life");
@@ -299,8 +311,9 @@ impl World {
 }
 
 fn run(seed: u64) {
-    let mut world =
-        World { random: Random(seed), ledger: Model::default(), mono: 0, delivered: BTreeMap::new(), faulty: true };
+    let partial = if seed.is_multiple_of(2) { Partial::PerEvent } else { Partial::AllOrNothing };
+    let (random, ledger, delivered) = (Random(seed), Model::default(), BTreeMap::new());
+    let mut world = World { random, ledger, mono: 0, delivered, faulty: true, partial };
     for _ in 0..4 {
         let mut life = world.life();
         let steps = world.random.below(400);

@@ -33,6 +33,7 @@ impl OpenSet {
                 stored: Some(pending.due),
                 dirty: false,
                 mark: 0,
+                alone: false,
             };
             lane.admit(offset, open);
         }
