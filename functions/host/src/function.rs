@@ -66,7 +66,7 @@ pub struct Failure {
 impl Failure {
     /// This event may work later.
     pub fn retry(code: &'static str, message: impl Into<Box<str>>) -> Self {
-        Failure { kind: Kind::Retry, code: Code(code), message: message.into(), after: None }
+        Failure { kind: Kind::Retry, code: Code::new(code), message: message.into(), after: None }
     }
 
     /// No event works now.
