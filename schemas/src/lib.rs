@@ -37,6 +37,9 @@ pub mod json;
 // The HTTP binding: which mode a request is in, and the binary form.
 pub mod http;
 
+// The data of the platform's events.
+pub mod payload;
+
 // Conversions to and from the events of `cloudevents-sdk`.
 // Tests have the SDK as a second opinion with or without the feature.
 #[cfg(any(feature = "sdk", test))]

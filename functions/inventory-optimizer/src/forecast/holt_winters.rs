@@ -1,0 +1,443 @@
+//! Holt-Winters: level, damped trend and season, updated by each observation.
+//!
+//! With `m` periods in a season and `l, b, s` the level, trend and season (Winters, *Management Science* 6(3), 1960,
+//! pages 324-342; the damping φ as in Gardner and McKenzie, *Management Science* 31(10), 1985, pages 1237-1246; the
+//! notation of Hyndman and Athanasopoulos, *Forecasting: Principles and Practice*, chapter on Holt-Winters):
+//!
+//! ```text
+//! additive          l' = α (y - s) + (1 - α)(l + φ b)      s' = γ (y - l') + (1 - γ) s     ŷ(h) = l + (φ + … + φ^h) b + s
+//! multiplicative    l' = α (y / s) + (1 - α)(l + φ b)      s' = γ (y / l') + (1 - γ) s     ŷ(h) = (l + (φ + … + φ^h) b) s
+//! both              b' = β (l' - l) + (1 - β) φ b
+//! ```
+//!
+//! These are the recursions of R's `HoltWinters`, against which the tests hold them. The parameters are those that
+//! make the sum of squared one-step errors smallest, found by a compass search from a fixed set of starts: no
+//! randomness, so that the same history gives the same order on every platform.
+
+use super::lanes::{LANES, Lanes};
+
+/// Bounds of α, β and γ: at 0 a state would never learn, at 1 it would be the last observation.
+pub const WEIGHT_MIN: f64 = 0.0001;
+/// See [`WEIGHT_MIN`].
+pub const WEIGHT_MAX: f64 = 0.9999;
+/// Lowest damping: below it a trend is gone after a few periods (Forecasting: Principles and Practice, section 8.2).
+pub const DAMPING_MIN: f64 = 0.8;
+/// Compass steps of one fit at most; each evaluates eight neighbours.
+pub const FIT_STEPS_MAX: usize = 200;
+/// The compass stops when its step is smaller than this.
+pub const FIT_STEP_MIN: f64 = 1e-5;
+/// The first step of the compass in α, β and γ. The damping moves by [`DAMPING_STEP`] of it.
+pub const FIT_STEP_START: f64 = 0.2;
+/// The damping's range is a fifth of the weights'.
+const DAMPING_STEP: f64 = 0.2;
+/// Smaller than this a level or a season cannot be divided by.
+const DIVISOR_MIN: f64 = 1e-9;
+
+/// How the season enters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Season {
+    /// There is none: Holt's damped linear trend.
+    None,
+    /// It adds units.
+    Additive,
+    /// It multiplies the level; only for demand that is always positive.
+    Multiplicative,
+}
+
+/// The smoothing parameters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Params {
+    /// α, of the level.
+    pub level: f64,
+    /// β, of the trend.
+    pub trend: f64,
+    /// γ, of the season.
+    pub season: f64,
+    /// φ, the damping of the trend; 1 is an undamped one.
+    pub damping: f64,
+}
+
+/// What was learnt up to some period.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// The level, in units for each period.
+    pub level: f64,
+    /// How the level changes in a period.
+    pub trend: f64,
+    /// One figure for each period of the season, that of the next period first. Not empty.
+    pub season: Vec<f64>,
+}
+
+/// A fitted model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fit {
+    /// How the season enters.
+    pub season: Season,
+    /// The parameters with the smallest error found.
+    pub params: Params,
+    /// The state after the last observation.
+    pub state: State,
+    /// The sum of squared one-step errors.
+    pub squared_error: f64,
+    /// Of how many errors.
+    pub errors: usize,
+    /// Compass steps taken.
+    pub steps: usize,
+}
+
+impl State {
+    /// The state at the end of the first season, as R's `HoltWinters` starts it: a moving average over the first two
+    /// seasons is the trend's course, a line through it gives level and trend, and what is left is the season.
+    /// R takes the line's level half a season early; here it is taken where it belongs.
+    ///
+    /// `None` when the history is shorter than two seasons, or a multiplicative season meets demand that is not
+    /// positive.
+    pub fn start(history: &[f64], season_len: usize, season: Season) -> Option<State> {
+        if season_len < 2 || season == Season::None {
+            return Self::start_without_season(history);
+        }
+        let two = history.get(..2 * season_len)?;
+        let course = moving_average(two, season_len);
+        Self::start_on(history, season_len, season, &course)
+    }
+
+    /// As [`State::start`], with the moving average of the first two seasons.
+    fn start_on(history: &[f64], season_len: usize, season: Season, course: &[f64]) -> Option<State> {
+        let two = history.get(..2 * season_len)?;
+        if season == Season::Multiplicative && !history.iter().all(|y| *y > 0.0) {
+            return None;
+        }
+        let (intercept, slope) = line(course);
+        let half = season_len / 2;
+        let level = intercept + slope * (season_len - half) as f64;
+        let mut figures = vec![(0.0, 0_u32); season_len];
+        for (place, (y, level)) in two.iter().skip(half).zip(course).enumerate() {
+            if let Some((sum, count)) = figures.get_mut((place + half) % season_len) {
+                *sum += if season == Season::Multiplicative { y / level.max(DIVISOR_MIN) } else { y - level };
+                *count += 1;
+            }
+        }
+        let mut figures: Vec<f64> = figures.iter().map(|(sum, count)| sum / f64::from((*count).max(1))).collect();
+        let mean = figures.iter().sum::<f64>() / season_len as f64;
+        for figure in &mut figures {
+            *figure = if season == Season::Multiplicative { *figure / mean } else { *figure - mean };
+        }
+        Some(State { level, trend: slope, season: figures })
+    }
+
+    /// A line through the first observations gives the level before the first one.
+    fn start_without_season(history: &[f64]) -> Option<State> {
+        const LINE_MAX: usize = 10;
+        let first = history.get(..history.len().min(LINE_MAX)).filter(|first| !first.is_empty())?;
+        let (intercept, slope) = line(first);
+        Some(State { level: intercept, trend: slope, season: vec![0.0] })
+    }
+
+    /// Takes one observation in and answers the error of the forecast that was made for it.
+    pub fn update(&mut self, season: Season, params: &Params, y: f64) -> f64 {
+        let before = self.level + params.damping * self.trend;
+        let figure = self.season.first().copied().unwrap_or(0.0);
+        let (error, level, new) = match season {
+            Season::Multiplicative => {
+                let figure = divisor(figure);
+                let level = params.level * (y / figure) + (1.0 - params.level) * before;
+                (y - before * figure, level, params.season * (y / divisor(level)) + (1.0 - params.season) * figure)
+            }
+            Season::Additive | Season::None => {
+                let level = params.level * (y - figure) + (1.0 - params.level) * before;
+                (y - before - figure, level, params.season * (y - level) + (1.0 - params.season) * figure)
+            }
+        };
+        self.trend = params.trend * (level - self.level) + (1.0 - params.trend) * params.damping * self.trend;
+        self.level = level;
+        if season != Season::None {
+            self.season.rotate_left(1);
+            if let Some(last) = self.season.last_mut() {
+                *last = new;
+            }
+        }
+        error
+    }
+
+    /// The forecasts for the next periods, not below zero: demand is not.
+    pub fn forecasts<'a>(&'a self, season: Season, params: &'a Params) -> impl Iterator<Item = f64> + 'a {
+        let mut damping = 1.0;
+        let mut damped = 0.0;
+        self.season.iter().cycle().map(move |figure| {
+            damping *= params.damping;
+            damped += damping;
+            let course = self.level + damped * self.trend;
+            let forecast = if season == Season::Multiplicative { course * figure } else { course + figure };
+            forecast.max(0.0)
+        })
+    }
+}
+
+fn divisor(value: f64) -> f64 {
+    if value.abs() < DIVISOR_MIN { DIVISOR_MIN } else { value }
+}
+
+/// The centred moving average over `len` periods; with an even `len` the two at the ends count half.
+fn moving_average(values: &[f64], len: usize) -> Vec<f64> {
+    let (width, ends) = if len.is_multiple_of(2) { (len + 1, 0.5) } else { (len, 1.0) };
+    let average = |window: &[f64]| {
+        let sum: f64 = window.iter().sum();
+        let edges = window.first().unwrap_or(&0.0) + window.last().unwrap_or(&0.0);
+        (sum - (1.0 - ends) * edges) / len as f64
+    };
+    values.windows(width).map(average).collect()
+}
+
+/// The line of least squares through (1, v1), (2, v2), …: its value at 0, and its slope.
+fn line(values: &[f64]) -> (f64, f64) {
+    let count = values.len() as f64;
+    let middle = (count + 1.0) / 2.0;
+    let mean = values.iter().sum::<f64>() / count;
+    let (mut up, mut down) = (0.0, 0.0);
+    for (place, value) in values.iter().enumerate() {
+        let distance = (place + 1) as f64 - middle;
+        up += distance * (value - mean);
+        down += distance * distance;
+    }
+    let slope = if down > 0.0 { up / down } else { 0.0 };
+    (mean - slope * middle, slope)
+}
+
+/// Fits the parameters, with at most `steps_max` (itself at most [`FIT_STEPS_MAX`]) compass steps.
+///
+/// `None` when [`State::start`] has none.
+pub fn fit(history: &[f64], season_len: usize, season: Season, steps_max: usize) -> Option<Fit> {
+    let start = State::start(history, season_len, season)?;
+    let after = if season == Season::None { 0 } else { season_len };
+    let rest = history.get(after..)?;
+    Some(fit_from(&start, rest, season, steps_max))
+}
+
+/// The season, or none, that Akaike's criterion prefers, fitted. They are compared by the best of the search's starts on
+/// the same observations, those after the first season; only the preferred one is then searched in full.
+///
+/// `None` when the history is shorter than two seasons.
+pub fn fit_best(history: &[f64], season_len: usize, steps_max: usize) -> Option<Fit> {
+    let two = history.get(..2 * season_len)?;
+    let rest = history.get(season_len..)?;
+    let course = moving_average(two, season_len);
+    let additive = State::start_on(history, season_len, Season::Additive, &course)?;
+    // The same level starts the model without a season.
+    let plain = State { level: additive.level, trend: additive.trend, season: vec![0.0] };
+    let multiplicative = State::start_on(history, season_len, Season::Multiplicative, &course);
+    let candidates =
+        [(Season::None, Some(plain)), (Season::Additive, Some(additive)), (Season::Multiplicative, multiplicative)];
+    let mut scratch = Vec::new();
+    let compared = candidates.into_iter().filter_map(|(season, start)| {
+        let start = start?;
+        let best = best_of(&start, rest, season, &starts(season), &mut scratch);
+        Some((criterion(best.1, rest.len(), parameters(season) + start.season.len()), season, start, best))
+    });
+    let (_, season, start, best) = compared.min_by(|a, b| a.0.total_cmp(&b.0))?;
+    Some(search(&start, rest, season, steps_max, best, &mut scratch))
+}
+
+/// As [`fit`], from a given state and the observations after it.
+pub fn fit_from(start: &State, rest: &[f64], season: Season, steps_max: usize) -> Fit {
+    let mut scratch = Vec::new();
+    let best = best_of(start, rest, season, &starts(season), &mut scratch);
+    search(start, rest, season, steps_max, best, &mut scratch)
+}
+
+/// The compass search from the best of the starts.
+fn search(
+    start: &State,
+    rest: &[f64],
+    season: Season,
+    steps_max: usize,
+    mut best: (Params, f64),
+    scratch: &mut Vec<Lanes>,
+) -> Fit {
+    let mut step = FIT_STEP_START;
+    let mut steps = 0;
+    while steps < steps_max.min(FIT_STEPS_MAX) && step >= FIT_STEP_MIN {
+        steps += 1;
+        let found = best_of(start, rest, season, &neighbours(&best.0, step, season), scratch);
+        if found.1 < best.1 {
+            best = found;
+        } else {
+            step /= 2.0;
+        }
+    }
+    let mut state = start.clone();
+    let squared_error = rest.iter().map(|y| state.update(season, &best.0, *y).powi(2)).sum();
+    Fit { season, params: best.0, state, squared_error, errors: rest.len(), steps }
+}
+
+/// Eight places from which the compass may start: slow and quick levels, with and without a trend that learns.
+fn starts(season: Season) -> [Params; LANES] {
+    let gamma = if season == Season::None { 0.0 } else { 1.0 };
+    let at = |level, trend, season: f64, damping| Params { level, trend, season: season * gamma, damping };
+    [
+        at(0.05, 0.01, 0.05, 0.98),
+        at(0.1, 0.01, 0.3, 0.98),
+        at(0.1, 0.1, 0.1, 0.9),
+        at(0.3, 0.01, 0.1, 0.98),
+        at(0.3, 0.1, 0.6, 0.98),
+        at(0.3, 0.03, 0.85, 1.0),
+        at(0.6, 0.01, 0.1, 0.98),
+        at(0.9, 0.1, 0.1, 0.9),
+    ]
+}
+
+/// One step up and down in each parameter, within its bounds.
+fn neighbours(of: &Params, step: f64, season: Season) -> [Params; LANES] {
+    let weight = |value: f64| value.clamp(WEIGHT_MIN, WEIGHT_MAX);
+    let gamma = |value| if season == Season::None { 0.0 } else { weight(value) };
+    let damping = |value: f64| value.clamp(DAMPING_MIN, 1.0);
+    [
+        Params { level: weight(of.level + step), ..*of },
+        Params { level: weight(of.level - step), ..*of },
+        Params { trend: weight(of.trend + step), ..*of },
+        Params { trend: weight(of.trend - step), ..*of },
+        Params { season: gamma(of.season + step), ..*of },
+        Params { season: gamma(of.season - step), ..*of },
+        Params { damping: damping(of.damping + step * DAMPING_STEP), ..*of },
+        Params { damping: damping(of.damping - step * DAMPING_STEP), ..*of },
+    ]
+}
+
+/// The candidate with the smallest squared error; the first of equals.
+fn best_of(
+    start: &State,
+    rest: &[f64],
+    season: Season,
+    candidates: &[Params; LANES],
+    scratch: &mut Vec<Lanes>,
+) -> (Params, f64) {
+    let errors = match season {
+        Season::None => errors_without_season(start, rest, candidates),
+        Season::Additive => errors_additive(start, rest, candidates, scratch),
+        Season::Multiplicative => errors_multiplicative(start, rest, candidates, scratch),
+    };
+    let finite = candidates.iter().zip(errors.0).filter(|(_, error)| error.is_finite());
+    let best = finite.fold(None, |best: Option<(Params, f64)>, (candidate, error)| match best {
+        Some((_, least)) if least <= error => best,
+        _ => Some((*candidate, error)),
+    });
+    let [first, ..] = *candidates;
+    best.unwrap_or((first, f64::INFINITY))
+}
+
+fn of_each(candidates: &[Params; LANES], f: impl Fn(&Params) -> f64) -> Lanes {
+    Lanes(candidates.each_ref().map(f))
+}
+
+// The three loops below are where the time goes. In error form the updates of the additive season need no division:
+// with the error e = y - l - φb - s they are l' = l + φb + αe, b' = φb + αβe, s' = s + γ(1 - α)e.
+
+fn errors_without_season(start: &State, rest: &[f64], candidates: &[Params; LANES]) -> Lanes {
+    let alpha = of_each(candidates, |p| p.level);
+    let beta = of_each(candidates, |p| p.level * p.trend);
+    let phi = of_each(candidates, |p| p.damping);
+    let (mut level, mut trend, mut sum) = (Lanes::all(start.level), Lanes::all(start.trend), Lanes::all(0.0));
+    for y in rest {
+        let damped = phi * trend;
+        let before = level + damped;
+        let error = Lanes::all(*y) - before;
+        sum = sum + error * error;
+        level = before + alpha * error;
+        trend = damped + beta * error;
+    }
+    sum
+}
+
+fn errors_additive(start: &State, rest: &[f64], candidates: &[Params; LANES], figures: &mut Vec<Lanes>) -> Lanes {
+    figures.clear();
+    figures.extend(start.season.iter().map(|figure| Lanes::all(*figure)));
+    let alpha = of_each(candidates, |p| p.level);
+    let beta = of_each(candidates, |p| p.level * p.trend);
+    let gamma = of_each(candidates, |p| p.season * (1.0 - p.level));
+    let phi = of_each(candidates, |p| p.damping);
+    let (mut level, mut trend, mut sum) = (Lanes::all(start.level), Lanes::all(start.trend), Lanes::all(0.0));
+    for season in rest.chunks(figures.len()) {
+        for (y, figure) in season.iter().zip(figures.iter_mut()) {
+            let damped = phi * trend;
+            let before = level + damped;
+            let error = Lanes::all(*y) - before - *figure;
+            sum = sum + error * error;
+            level = before + alpha * error;
+            trend = damped + beta * error;
+            *figure = *figure + gamma * error;
+        }
+    }
+    sum
+}
+
+fn errors_multiplicative(start: &State, rest: &[f64], candidates: &[Params; LANES], figures: &mut Vec<Lanes>) -> Lanes {
+    figures.clear();
+    figures.extend(start.season.iter().map(|figure| Lanes::all(divisor(*figure))));
+    let one = Lanes::all(1.0);
+    let alpha = of_each(candidates, |p| p.level);
+    let beta = of_each(candidates, |p| p.trend);
+    let gamma = of_each(candidates, |p| p.season);
+    let phi = of_each(candidates, |p| p.damping);
+    let (mut level, mut trend, mut sum) = (Lanes::all(start.level), Lanes::all(start.trend), Lanes::all(0.0));
+    for season in rest.chunks(figures.len()) {
+        for (y, figure) in season.iter().zip(figures.iter_mut()) {
+            let y = Lanes::all(*y);
+            let damped = phi * trend;
+            let before = level + damped;
+            let error = y - before * *figure;
+            sum = sum + error * error;
+            let new = alpha * y * figure.recip() + (one - alpha) * before;
+            trend = beta * (new - level) + (one - beta) * damped;
+            *figure = gamma * y * new.recip() + (one - gamma) * *figure;
+            level = new;
+        }
+    }
+    sum
+}
+
+/// Akaike's criterion with its correction for short histories, to choose between models of the same errors.
+fn criterion(squared_error: f64, errors: usize, free: usize) -> f64 {
+    let (count, free) = (errors as f64, free as f64);
+    let mean = (squared_error / count).max(f64::MIN_POSITIVE);
+    let left = (count - free - 1.0).max(1.0);
+    count * mean.ln() + 2.0 * free + 2.0 * free * (free + 1.0) / left
+}
+
+fn parameters(season: Season) -> usize {
+    if season == Season::None { 3 } else { 4 }
+}
+
+impl Fit {
+    /// The mean forecast for each of the next periods.
+    pub fn forecasts(&self) -> impl Iterator<Item = f64> + '_ {
+        self.state.forecasts(self.season, &self.params)
+    }
+
+    /// The variance of a one-step error; the parameters and start states count as spent degrees of freedom.
+    pub fn variance(&self) -> f64 {
+        let free = self.errors.saturating_sub(parameters(self.season)).max(1);
+        self.squared_error / free as f64
+    }
+
+    /// The variance of the *sum* of the errors over the next `periods` (Hyndman, Koehler, Ord and Snyder,
+    /// *Forecasting with Exponential Smoothing*, 2008, section 6.3: σ² Σ Cⱼ², Cⱼ = 1 + c₁ + … + cⱼ₋₁ with
+    /// cᵢ = α + αβ(φ + … + φⁱ) + γ(1 - α) at whole seasons). Exact for an additive season, near it for a
+    /// multiplicative one. A fraction of a period counts as that fraction of its square.
+    pub fn lead_time_variance(&self, periods: f64) -> f64 {
+        let params = &self.params;
+        let season = self.state.season.len().max(1);
+        let (mut sum, mut weight, mut damping, mut damped) = (0.0, 1.0, 1.0, 0.0);
+        let mut left = periods;
+        let mut place = 1;
+        while left > 0.0 {
+            sum += weight * weight * left.min(1.0);
+            damping *= params.damping;
+            damped += damping;
+            let seasonal = self.season != Season::None && place % season == 0;
+            weight += params.level * (1.0 + params.trend * damped);
+            weight += if seasonal { params.season * (1.0 - params.level) } else { 0.0 };
+            left -= 1.0;
+            place += 1;
+        }
+        self.variance() * sum
+    }
+}
