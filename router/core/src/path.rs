@@ -369,7 +369,7 @@ impl Parts {
             (*id, Arc::new(route), spec.and_then(|s| targets.get(&s.target)).copied())
         };
         let routes = self.state.routes.iter().map(route).collect();
-        let mut set = OpenSet::new(self.state.epoch, self.topology.targets.clone(), routes);
+        let mut set = OpenSet::new(self.state.epochs.clone(), self.topology.targets.clone(), routes);
         let planned: Vec<(BusId, Offset)> = self.planned.iter().map(|(bus, b)| (*bus, *b)).collect();
         set.resume(&planned, &self.state.lanes, &self.dead_letters);
         Dispatcher::new(set, self, tx)

@@ -40,6 +40,12 @@ pub enum Error {
     /// Another process opened the store with a newer epoch.
     #[error("another router owns this store now; this one stops")]
     Fenced,
+    /// [`Log::reduce`] was asked about a stretch that is none, not any more, or not the oldest.
+    #[error("no remnant and no oldest sealed segment begins at offset {first}; list the segments again")]
+    NoSegment {
+        /// What was asked for.
+        first: Offset,
+    },
     /// What was read is damaged.
     #[error("damage in {place}: {what}")]
     Damaged {
@@ -125,12 +131,60 @@ pub trait Log: Send + Sync + 'static {
     /// The tail, as it moves: changes only after the records below it are durable.
     fn tail(&self) -> watch::Receiver<Offset>;
 
-    /// Forgets records below `before`, as far as whole segments allow; those at and above it stay.
-    async fn trim(&self, before: Offset) -> Result<(), Error>;
+    /// The stretches that the log is made of, by offset: remnants, sealed segments, the unsealed one.
+    /// They do not overlap; offsets between two of them were let go. The list changes with every
+    /// [`Log::seal`] and [`Log::reduce`], and when an append fills a segment.
+    fn segments(&self) -> Vec<Segment>;
+
+    /// Seals the unsealed segment if it holds a record, so that also a quiet bus can be reduced by age.
+    /// After [`Error::NoSpace`] it is unsealed as before.
+    async fn seal(&self) -> Result<(), Error>;
+
+    /// Lets the stretch go that begins at `first`, but for the records at the offsets in `keep` (rising;
+    /// those without a record mean nothing): the oldest sealed segment becomes a remnant, or a remnant a
+    /// smaller one; it may be joined to the remnant before it. With nothing to keep it is gone.
+    /// `bounds().0` moves past a segment that was sealed. `Ok` means that this survives a power loss, and
+    /// a power loss on the way leaves the old or the new.
+    ///
+    /// The caller sees to it that what the ledger refers to is kept: it asks [`Ledger::needed`], makes
+    /// the ledger durable ([`Durability::Now`]), and only then calls this.
+    ///
+    /// [`Error::NoSegment`] when no such stretch begins there. After [`Error::NoSpace`], and after
+    /// [`Error::Damaged`] for a record that is to be kept, nothing has changed.
+    async fn reduce(&self, first: Offset, keep: Vec<Offset>) -> Result<(), Error>;
+
+    /// The record at exactly this offset, in the log or in a remnant.
+    async fn record(&self, offset: Offset) -> Result<Option<Record>, Error>;
 
     /// Keys of the records of the last `age` before the last append, at most the newest `count_max`,
     /// in log order: what the duplicate window holds after a start. An outage takes nothing from it.
     async fn keys(&self, age: Duration, count_max: usize) -> Result<Vec<Keyed>, Error>;
+}
+
+/// A stretch of the log that goes as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Where it begins: its name in [`Log::reduce`].
+    pub first: Offset,
+    /// Where it ends: the offset behind it.
+    pub next: Offset,
+    /// Append time of the last record that is in it; of the last one before it, if there is none.
+    pub newest: Timestamp,
+    /// Bytes on disk, side file included.
+    pub bytes: u64,
+    /// What of it is kept.
+    pub kind: SegmentKind,
+}
+
+/// What of a stretch is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegmentKind {
+    /// Only the records that were still needed. It lies below `bounds().0`: [`Log::record`] finds them.
+    Remnant,
+    /// All, and nothing is added.
+    Sealed,
+    /// All, and new records come to it: always the last one.
+    Unsealed,
 }
 
 /// A key of the duplicate window.
@@ -196,6 +250,8 @@ pub struct Pending {
     pub due: Option<Timestamp>,
     /// The router's running time when its budget of retries began, in milliseconds: see [`State::running_ms`].
     pub opened_ms: u64,
+    /// Length of the event's body, in bytes.
+    pub bytes: u32,
     /// What was tried.
     pub attempts: Attempts,
 }
@@ -215,6 +271,8 @@ pub struct DeadLetter {
     pub note: Box<str>,
     /// When it was parked.
     pub at: Timestamp,
+    /// Length of the event's body, in bytes.
+    pub bytes: u32,
     /// What was tried.
     pub attempts: Attempts,
 }
@@ -256,6 +314,8 @@ pub enum Change {
         offset: Offset,
         /// The due time of the entry that is there.
         due: Option<Timestamp>,
+        /// Its [`Pending::bytes`].
+        bytes: u32,
     },
     /// A dead letter, in place of one with the same id.
     PutDeadLetter(Box<DeadLetter>),
@@ -281,8 +341,10 @@ pub enum Change {
 /// Everything small that a start reads at once.
 #[derive(Clone, Debug, Default)]
 pub struct State {
-    /// Drawn at creation.
+    /// The newest epoch: that of commits.
     pub epoch: Epoch,
+    /// Those of deliveries.
+    pub epochs: Epochs,
     /// Drawn at creation; keys the hash of [`Admitted::key`].
     pub secret: [u8; 16],
     /// How long the router has been running in all, in milliseconds.
@@ -297,6 +359,36 @@ pub struct State {
     pub lanes: Vec<LaneState>,
 }
 
+/// The epochs of deliveries. A store has one from its creation; `gocoffee recover` may begin another one
+/// from an offset of each bus on. A delivery's epoch is that of its offset, so that its id never changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Epochs {
+    first: Epoch,
+    /// In the order in which they were begun.
+    later: Vec<(BusId, Offset, Epoch)>,
+}
+
+impl From<Epoch> for Epochs {
+    fn from(first: Epoch) -> Self {
+        Epochs { first, later: Vec::new() }
+    }
+}
+
+impl Epochs {
+    /// These, and another one for the deliveries of a bus from an offset on.
+    #[must_use]
+    pub fn with(mut self, bus: BusId, from: Offset, epoch: Epoch) -> Self {
+        self.later.push((bus, from, epoch));
+        self
+    }
+
+    /// The epoch of the deliveries of one event.
+    pub fn of(&self, bus: BusId, offset: Offset) -> Epoch {
+        let begun = self.later.iter().rev().find(|(b, from, _)| *b == bus && *from <= offset);
+        begun.map_or(self.first, |(_, _, epoch)| *epoch)
+    }
+}
+
 /// Pending entries of a lane at a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneState {
@@ -306,6 +398,8 @@ pub struct LaneState {
     pub ready: u64,
     /// Entries with one.
     pub waiting: u64,
+    /// Sum of [`Pending::bytes`] of all of them.
+    pub bytes: u64,
     /// The lowest offset of a ready entry.
     pub ready_first: Option<Offset>,
     /// The earliest due time.
@@ -376,8 +470,23 @@ pub trait Ledger: Send + Sync + 'static {
     /// Dead letters, by id.
     async fn dead_letters(&self, which: &Selection, page: Page) -> Result<Vec<DeadLetter>, Error>;
 
+    /// Which records of a bus, among those in `range`, a pending entry or a dead letter refers to, and B,
+    /// all at one moment between two commits. Below B this only ever shrinks: entries come above it, and
+    /// a redrive puts an entry in the place of a dead letter in one commit.
+    async fn needed(&self, bus: BusId, range: Range<Offset>) -> Result<Needed, Error>;
+
     /// Pending entries and dead letters of all lanes, for `status` and the oracle: counted, not guessed.
     async fn count(&self) -> Result<Vec<LaneCount>, Error>;
+}
+
+/// What the ledger refers to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needed {
+    /// B of the bus at that moment; 0 for a bus that was never planned. What lies at or above it will be
+    /// needed too.
+    pub planned: Offset,
+    /// The offsets, rising, each once.
+    pub offsets: Vec<Offset>,
 }
 
 /// What the ledger holds of one lane.
@@ -398,4 +507,38 @@ pub trait Store: Send + Sync + 'static {
     fn ledger(&self) -> Arc<dyn Ledger>;
     /// The log of a bus, created when there is none.
     async fn log(&self, bus: &BusName) -> Result<Arc<dyn Log>, Error>;
+
+    /// What it takes, measured now: some milliseconds for a thousand files.
+    async fn usage(&self) -> Result<Usage, Error>;
+
+    /// Gives back the ballast, space that is held so that a full store can still trim (`false`), or lays
+    /// it again (`true`). `Ok(true)` when this changed something; laying it where there is no space for
+    /// it is `Ok(false)`.
+    async fn ballast(&self, laid: bool) -> Result<bool, Error>;
+}
+
+/// Bytes that a store takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Each log's segments with their side files, the part of the unsealed one that is only reserved
+    /// included.
+    pub logs: Vec<(BusName, u64)>,
+    /// Remnants of all logs.
+    pub remnants: u64,
+    /// The ledger.
+    pub ledger: u64,
+    /// The ballast; 0 when it was given back.
+    pub ballast: u64,
+    /// Everything else in the data folder.
+    pub rest: u64,
+    /// Free bytes of the file system; `None` in memory.
+    pub free: Option<u64>,
+}
+
+impl Usage {
+    /// All of it, without the ballast: what `bytes_max` counts.
+    pub fn total(&self) -> u64 {
+        let logs = self.logs.iter().map(|(_, bytes)| *bytes);
+        logs.chain([self.remnants, self.ledger, self.rest]).fold(0, u64::saturating_add)
+    }
 }

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use router_core::{
     clock::Timestamp,
     id::{BusId, DeliveryId, Epoch, LaneId, Offset, RouteId, RouteName, RunId, TargetName},
-    store::{Admitted, Attempt, Attempts, DeadLetter, Ledger, Log, Pending, Record},
+    store::{Admitted, Attempt, Attempts, DeadLetter, Ledger, Log, Pending, Record, SegmentKind},
 };
 use schemas::{Event, Form};
 
@@ -22,6 +22,8 @@ use schemas::{Event, Form};
 pub mod ledger;
 /// Cases of the log.
 pub mod log;
+/// Cases of the log's stretches: sealing, and letting go.
+pub mod segments;
 
 /// A log under test.
 #[async_trait]
@@ -96,7 +98,22 @@ pub fn lane(route: u32) -> LaneId {
 /// An entry that was never tried.
 pub fn pending(lane: LaneId, offset: u64, due: Option<u64>) -> Pending {
     let due = due.map(Timestamp);
-    Pending { lane, offset: Offset(offset), due, opened_ms: offset * 10, attempts: Attempts::default() }
+    let (opened_ms, bytes) = (offset * 10, bytes_of(offset));
+    Pending { lane, offset: Offset(offset), due, opened_ms, bytes, attempts: Attempts::default() }
+}
+
+/// The bytes that [`pending`] gives the event at an offset.
+pub fn bytes_of(offset: u64) -> u32 {
+    100 + (offset % 7) as u32
+}
+
+/// Lets go of every sealed segment that ends at or below `before`, and keeps nothing of it.
+pub async fn trim(log: &dyn Log, before: Offset) {
+    for segment in log.segments() {
+        if segment.kind == SegmentKind::Sealed && segment.next <= before {
+            log.reduce(segment.first, vec![]).await.unwrap();
+        }
+    }
 }
 
 /// Two attempts of three, as they are kept.
@@ -120,6 +137,7 @@ pub fn dead_letter(route: u32, offset: u64, reason: &str) -> DeadLetter {
         reason: reason.into(),
         note: "the target said no".into(),
         at: Timestamp(99),
+        bytes: bytes_of(offset),
         attempts: attempts(),
     }
 }

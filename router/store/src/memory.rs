@@ -3,12 +3,14 @@
 //! It can *crash*: [`MemoryStore::crash`] gives the store that a restart would find, less the newest
 //! [`Durability::Lazy`] commits, and poisons this one. It is stricter than the contract in one point:
 //! a commit that is wrong about the entry it replaces or drops is refused and poisons the ledger,
-//! because on disk it would leave a stale entry behind.
+//! because on disk it would leave a stale entry behind. It lays no ballast and measures no file system;
+//! its log seals a segment of so many bytes as [`MemoryStore::segment_bytes`] says.
 //!
 //! Everything it does is determined by its seed and the calls made, so that a failing test fails again.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -19,8 +21,8 @@ use router_core::{
     clock::Timestamp,
     id::{BusId, BusName, DeliveryId, Epoch, LaneId, Offset, RouteId, RouteName},
     store::{
-        Admitted, Change, Chunk, DeadLetter, Durability, Error, Keyed, LaneCount, LaneState, Ledger, Log, Page,
-        Pending, RouteVersion, Selection, State, Store,
+        Admitted, Change, Chunk, DeadLetter, Durability, Error, Keyed, LaneCount, LaneState, Ledger, Log, Needed, Page,
+        Pending, Record, RouteVersion, Segment, SegmentKind, Selection, State, Store, Usage,
     },
 };
 use schemas::Event;
@@ -28,6 +30,13 @@ use tokio::sync::watch;
 
 /// Lazy commits that a crash can take: older ones count as written.
 pub const LAZY_COMMITS_MAX: usize = 1024;
+/// Bytes of a segment of a store that was not told otherwise.
+const SEGMENT_BYTES: u64 = 64 << 20;
+/// What a record takes besides its event's body, and a segment besides its records, in bytes: about as on disk.
+const RECORD_BYTES: u64 = 36;
+const HEAD_BYTES: u64 = 160;
+/// Bytes of an entry or a dead letter of the ledger, about.
+const ENTRY_BYTES: u64 = 32;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -39,6 +48,7 @@ pub struct MemoryStore {
     ledger: Arc<MemoryLedger>,
     logs: Arc<Mutex<BTreeMap<BusName, Arc<MemoryLog>>>>,
     seed: Option<u64>,
+    segment_bytes: u64,
 }
 
 impl Default for MemoryStore {
@@ -61,7 +71,14 @@ impl MemoryStore {
 
     fn from_parts(contents: Contents, logs: BTreeMap<BusName, Arc<MemoryLog>>, seed: Option<u64>) -> Self {
         let ledger = Arc::new(MemoryLedger::from_contents(contents));
-        MemoryStore { ledger, logs: Arc::new(Mutex::new(logs)), seed }
+        MemoryStore { ledger, logs: Arc::new(Mutex::new(logs)), seed, segment_bytes: SEGMENT_BYTES }
+    }
+
+    /// This store, with segments of so many bytes in the logs that are opened from now on.
+    #[must_use]
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
+        self
     }
 
     /// What a restart finds after a power loss that took the newest `lose_lazy` of the commits that came
@@ -71,7 +88,7 @@ impl MemoryStore {
     pub fn crash(&self, lose_lazy: usize) -> MemoryStore {
         let contents = self.ledger.crash(lose_lazy);
         let logs = lock(&self.logs).iter().map(|(name, log)| (name.clone(), Arc::new(log.crash()))).collect();
-        Self::from_parts(contents, logs, self.seed)
+        Self::from_parts(contents, logs, self.seed).segment_bytes(self.segment_bytes)
     }
 
     /// Makes every later call on this store's ledger and logs fail, as after a failed write.
@@ -93,7 +110,26 @@ impl Store for MemoryStore {
         self.ledger.check()?;
         let mut logs = lock(&self.logs);
         let seed = self.seed.map(|seed| bus.as_str().bytes().fold(seed, |a, b| mix(a ^ u64::from(b))));
-        Ok(logs.entry(bus.clone()).or_insert_with(|| Arc::new(MemoryLog::new(seed))).clone())
+        let log = || Arc::new(MemoryLog::new(seed, self.segment_bytes));
+        Ok(logs.entry(bus.clone()).or_insert_with(log).clone())
+    }
+
+    async fn usage(&self) -> Result<Usage, Error> {
+        let ledger = self.ledger.read(|c| (c.pending.len() + c.dead_letters.len()) as u64 * ENTRY_BYTES)?;
+        let mut usage = Usage { ledger, ..Usage::default() };
+        for (bus, log) in lock(&self.logs).iter() {
+            let of = |remnant: bool| {
+                let segments = log.segments().into_iter().filter(|s| (s.kind == SegmentKind::Remnant) == remnant);
+                segments.map(|s| s.bytes).sum::<u64>()
+            };
+            usage.logs.push((bus.clone(), of(false)));
+            usage.remnants += of(true);
+        }
+        Ok(usage)
+    }
+
+    async fn ballast(&self, _: bool) -> Result<bool, Error> {
+        self.ledger.check().map(|()| false)
     }
 }
 
@@ -117,11 +153,37 @@ pub struct MemoryLog {
 #[derive(Clone, Debug)]
 struct LogState {
     records: VecDeque<Kept>,
+    /// Stretches that were reduced, with what is kept of them.
+    remnants: Vec<Stretch>,
+    /// Sealed stretches. The unsealed one begins where the last of them ends.
+    sealed: VecDeque<Stretch>,
+    segment_bytes: u64,
+    unsealed_bytes: u64,
     first: Offset,
     tail: Offset,
+    /// Append time of the last record below `first`.
+    floor: Timestamp,
     newest: Timestamp,
     gaps: Option<u64>,
     poisoned: Option<Arc<str>>,
+}
+
+/// Records between two offsets. Those of a sealed one are in the log, and not here.
+#[derive(Clone, Debug)]
+struct Stretch {
+    first: Offset,
+    next: Offset,
+    /// Append time of the last record before it.
+    floor: Timestamp,
+    kept: Vec<Kept>,
+}
+
+impl Stretch {
+    fn segment<'a>(&self, kept: impl DoubleEndedIterator<Item = &'a Kept> + Clone, kind: SegmentKind) -> Segment {
+        let bytes = kept.clone().map(|k| k.event.body().len() as u64 + RECORD_BYTES).sum::<u64>();
+        let newest = kept.last().map_or(self.floor, |k| k.appended);
+        Segment { first: self.first, next: self.next, newest, bytes: bytes + HEAD_BYTES, kind }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -147,15 +209,70 @@ impl LogState {
     fn index(&self, from: Offset) -> usize {
         self.records.partition_point(|r| r.offset < from)
     }
+
+    fn unsealed(&self) -> Stretch {
+        let first = self.sealed.back().map_or(self.first, |s| s.next);
+        let floor = self.index(first).checked_sub(1).and_then(|at| self.records.get(at));
+        let floor = floor.map_or(self.floor, |k| k.appended);
+        Stretch { first, next: self.tail, floor, kept: Vec::new() }
+    }
+
+    fn range(&self, first: Offset, next: Offset) -> std::collections::vec_deque::Iter<'_, Kept> {
+        self.records.range(self.index(first)..self.index(next))
+    }
+
+    /// The stretches with the records in them.
+    fn segments(&self) -> Vec<Segment> {
+        let remnants = self.remnants.iter().map(|s| s.segment(s.kept.iter(), SegmentKind::Remnant));
+        let sealed = self.sealed.iter().map(|s| s.segment(self.range(s.first, s.next), SegmentKind::Sealed));
+        let unsealed = self.unsealed();
+        let last = unsealed.segment(self.range(unsealed.first, unsealed.next), SegmentKind::Unsealed);
+        remnants.chain(sealed).chain([last]).collect()
+    }
+
+    fn seal(&mut self) {
+        let unsealed = self.unsealed();
+        let Some(last) = self.range(unsealed.first, unsealed.next).last().map(|k| k.offset) else { return };
+        // Gaps before the tail belong to the next one, as on disk.
+        self.sealed.push_back(Stretch { next: last.next(), ..unsealed });
+        self.unsealed_bytes = HEAD_BYTES;
+    }
+
+    fn reduce(&mut self, first: Offset, keep: &[Offset]) -> Result<(), Error> {
+        let needed = |k: &Kept| keep.binary_search(&k.offset).is_ok();
+        if let Some(at) = self.remnants.iter().position(|s| s.first == first) {
+            if let Some(remnant) = self.remnants.get_mut(at) {
+                remnant.kept.retain(needed);
+            }
+            self.remnants.retain(|s| !s.kept.is_empty());
+            return Ok(());
+        }
+        let oldest = self.sealed.front().is_some_and(|s| s.first == first);
+        let Some(mut stretch) = self.sealed.pop_front_if(|_| oldest) else { return Err(Error::NoSegment { first }) };
+        let mut records: Vec<Kept> = self.records.drain(..self.index(stretch.next)).collect();
+        self.floor = records.last().map_or(self.floor, |k| k.appended);
+        records.retain(needed);
+        stretch.kept = records;
+        self.first = stretch.next;
+        if !stretch.kept.is_empty() {
+            self.remnants.push(stretch);
+        }
+        Ok(())
+    }
 }
 
 impl MemoryLog {
-    /// An empty log; with a seed, one whose offsets have gaps.
-    pub fn new(gaps: Option<u64>) -> Self {
+    /// An empty log that seals its segments at so many bytes; with a seed, one whose offsets have gaps.
+    pub fn new(gaps: Option<u64>, segment_bytes: u64) -> Self {
         let first = Offset(1);
         Self::from_state(LogState {
             records: VecDeque::new(),
+            remnants: Vec::new(),
+            sealed: VecDeque::new(),
+            segment_bytes,
+            unsealed_bytes: HEAD_BYTES,
             first,
+            floor: Timestamp(0),
             tail: first,
             newest: Timestamp(0),
             gaps,
@@ -186,6 +303,11 @@ impl Log for MemoryLog {
         }
         let appended = now.max(state.newest);
         state.newest = appended;
+        let bytes = batch.iter().map(|a| a.event.body().len() as u64 + RECORD_BYTES).sum::<u64>();
+        if state.unsealed_bytes + bytes > state.segment_bytes {
+            state.seal();
+        }
+        state.unsealed_bytes += bytes;
         let mut offsets = Vec::with_capacity(batch.len());
         for Admitted { event, key } in batch {
             let offset = Offset(state.tail.0 + state.gap());
@@ -236,13 +358,29 @@ impl Log for MemoryLog {
         self.tail.subscribe()
     }
 
-    async fn trim(&self, before: Offset) -> Result<(), Error> {
+    fn segments(&self) -> Vec<Segment> {
+        lock(&self.state).segments()
+    }
+
+    async fn seal(&self) -> Result<(), Error> {
         let mut state = lock(&self.state);
         state.check()?;
-        let count = state.index(before);
-        state.records.drain(..count);
-        state.first = state.first.max(before.min(state.tail));
+        state.seal();
         Ok(())
+    }
+
+    async fn reduce(&self, first: Offset, keep: Vec<Offset>) -> Result<(), Error> {
+        let mut state = lock(&self.state);
+        state.check()?;
+        state.reduce(first, &keep)
+    }
+
+    async fn record(&self, offset: Offset) -> Result<Option<Record>, Error> {
+        let state = lock(&self.state);
+        state.check()?;
+        let remnant = || state.remnants.iter().flat_map(|s| &s.kept).find(|k| k.offset == offset);
+        let kept = state.records.get(state.index(offset)).filter(|k| k.offset == offset).or_else(remnant);
+        Ok(kept.map(|k| Record { offset, appended: k.appended, event: k.event.clone() }))
     }
 
     async fn keys(&self, age: Duration, count_max: usize) -> Result<Vec<Keyed>, Error> {
@@ -379,6 +517,16 @@ impl Ledger for MemoryLedger {
         })
     }
 
+    async fn needed(&self, bus: BusId, range: Range<Offset>) -> Result<Needed, Error> {
+        self.read(|c| {
+            let entries = c.pending.keys().copied().chain(c.dead_letters.keys().map(|id| (id.lane, id.offset)));
+            let here = entries.filter(|(lane, offset)| lane.bus == bus && range.contains(offset));
+            let offsets: BTreeSet<Offset> = here.map(|(_, offset)| offset).collect();
+            let planned = c.planned.get(&bus).copied().unwrap_or_default();
+            Needed { planned, offsets: offsets.into_iter().collect() }
+        })
+    }
+
     async fn count(&self) -> Result<Vec<LaneCount>, Error> {
         self.read(Contents::count)
     }
@@ -428,13 +576,13 @@ impl Contents {
             }
             Change::Running(ms) => self.running_ms = *ms,
             Change::Put { pending, replaces } => {
-                self.remove(pending.lane, pending.offset, *replaces)?;
+                self.remove(pending.lane, pending.offset, replaces.map(|due| (due, pending.bytes)))?;
                 if let Some(due) = pending.due {
                     self.due.insert((pending.lane, due, pending.offset));
                 }
                 self.pending.insert((pending.lane, pending.offset), pending.clone());
             }
-            Change::Drop { lane, offset, due } => self.remove(*lane, *offset, Some(*due))?,
+            Change::Drop { lane, offset, due, bytes } => self.remove(*lane, *offset, Some((*due, *bytes)))?,
             Change::PutDeadLetter(d) => {
                 self.dead_letters.insert(d.id, (**d).clone());
             }
@@ -457,13 +605,18 @@ impl Contents {
         Ok(())
     }
 
-    /// Takes out the entry, which must be as the commit says: `None` is none, `Some` its due time.
-    fn remove(&mut self, lane: LaneId, offset: Offset, expected: Option<Option<Timestamp>>) -> Result<(), String> {
-        let there = self.pending.remove(&(lane, offset)).map(|p| p.due);
+    /// Takes out the entry, which must be as the commit says: `None` is none, `Some` its due time and bytes.
+    fn remove(
+        &mut self,
+        lane: LaneId,
+        offset: Offset,
+        expected: Option<(Option<Timestamp>, u32)>,
+    ) -> Result<(), String> {
+        let there = self.pending.remove(&(lane, offset)).map(|p| (p.due, p.bytes));
         if there != expected {
             return Err(format!("a bug: a commit takes the entry {lane:?} {offset} for {expected:?}, it is {there:?}"));
         }
-        if let Some(due) = there.flatten() {
+        if let Some(due) = there.and_then(|(due, _)| due) {
             self.due.remove(&(lane, due, offset));
         }
         Ok(())
@@ -476,9 +629,11 @@ impl Contents {
                 lane: p.lane,
                 ready: 0,
                 waiting: 0,
+                bytes: 0,
                 ready_first: None,
                 due_first: None,
             });
+            lane.bytes += u64::from(p.bytes);
             match p.due {
                 None => {
                     lane.ready += 1;
@@ -492,6 +647,7 @@ impl Contents {
         }
         State {
             epoch: self.epoch,
+            epochs: self.epoch.into(),
             secret: self.secret,
             running_ms: self.running_ms,
             buses: self.buses.iter().map(|(name, id)| (name.clone(), *id)).collect(),

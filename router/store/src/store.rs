@@ -18,10 +18,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+/// What a data folder takes.
+mod usage;
+
 use async_trait::async_trait;
 use router_core::{
     id::{BusName, Offset},
-    store::{Error as StoreError, Ledger, Log, Store},
+    store::{Error as StoreError, Ledger, Log, Store, Usage},
 };
 
 use crate::{
@@ -182,6 +185,16 @@ impl Store for DiskStore {
         check(bus, log.bounds(), self.ledger.spans().get(bus).copied().unwrap_or_default())?;
         logs.insert(bus.clone(), log.clone());
         Ok(log)
+    }
+
+    async fn usage(&self) -> Result<Usage, StoreError> {
+        let dir = self.dir.clone();
+        let gone = |e| StoreError::Poisoned(format!("a thread of the store ended: {e}").into());
+        tokio::task::spawn_blocking(move || usage::measure(&dir)).await.map_err(gone)?
+    }
+
+    async fn ballast(&self, _laid: bool) -> Result<bool, StoreError> {
+        Ok(false)
     }
 }
 

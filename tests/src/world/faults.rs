@@ -2,6 +2,7 @@
 //! moves the boundary of a route's version. Each must fail the oracle; if one does not, the oracle is blind.
 
 use std::{
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -14,8 +15,8 @@ use router_core::{
     clock::Timestamp,
     id::{BusId, BusName, Epoch, LaneId, Offset, TargetName},
     store::{
-        Admitted, Change, Chunk, DeadLetter, Durability, Error, Keyed, LaneCount, Ledger, Log, Page, Pending,
-        Selection, State, Store,
+        Admitted, Change, Chunk, DeadLetter, Durability, Error, Keyed, LaneCount, Ledger, Log, Needed, Page, Pending,
+        Record, Segment, Selection, State, Store, Usage,
     },
     target::{BatchLimits, Delivery, Facts, Outcome, Reason, Target},
 };
@@ -153,6 +154,14 @@ impl Store for LyingStore {
             Lie::LateVersion => log,
         })
     }
+
+    async fn usage(&self) -> Result<Usage, Error> {
+        self.inner.usage().await
+    }
+
+    async fn ballast(&self, laid: bool) -> Result<bool, Error> {
+        self.inner.ballast(laid).await
+    }
 }
 
 /// Writes a batch only when the next one comes: a crash takes the last one, which was answered.
@@ -190,8 +199,20 @@ impl Log for EarlyLog {
         self.inner.tail()
     }
 
-    async fn trim(&self, before: Offset) -> Result<(), Error> {
-        self.inner.trim(before).await
+    fn segments(&self) -> Vec<Segment> {
+        self.inner.segments()
+    }
+
+    async fn seal(&self) -> Result<(), Error> {
+        self.inner.seal().await
+    }
+
+    async fn reduce(&self, first: Offset, keep: Vec<Offset>) -> Result<(), Error> {
+        self.inner.reduce(first, keep).await
+    }
+
+    async fn record(&self, offset: Offset) -> Result<Option<Record>, Error> {
+        self.inner.record(offset).await
     }
 
     async fn keys(&self, age: Duration, count_max: usize) -> Result<Vec<Keyed>, Error> {
@@ -240,6 +261,10 @@ impl Ledger for LateLedger {
 
     async fn dead_letters(&self, which: &Selection, page: Page) -> Result<Vec<DeadLetter>, Error> {
         self.0.dead_letters(which, page).await
+    }
+
+    async fn needed(&self, bus: BusId, range: Range<Offset>) -> Result<Needed, Error> {
+        self.0.needed(bus, range).await
     }
 
     async fn count(&self) -> Result<Vec<LaneCount>, Error> {

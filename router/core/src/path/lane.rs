@@ -79,6 +79,19 @@ pub(super) struct Open {
     pub alone: bool,
 }
 
+/// A delivery on its way to the ledger: as much as its entry needs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fresh {
+    pub offset: Offset,
+    pub opened_ms: u64,
+    pub bytes: u32,
+}
+
+/// Length of an event's body, which admission holds far below what this can count.
+pub(super) fn body_bytes(event: &Event) -> u32 {
+    u32::try_from(event.body().len()).unwrap_or(u32::MAX)
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Ready,
@@ -127,8 +140,8 @@ pub(super) struct Lane {
     /// Offsets whose open delivery may differ from what is stored.
     pub touched: Vec<Offset>,
 
-    /// Spilled since the last commit: offset and when it was opened.
-    pub fresh: Vec<(Offset, u64)>,
+    /// Spilled since the last commit.
+    pub fresh: Vec<Fresh>,
     /// Ready entries that are only in the ledger, none of them below `ledger_from`.
     pub ledger_ready: u64,
     pub ledger_from: Offset,
@@ -258,7 +271,8 @@ impl Lane {
 
     /// Its entry in the ledger, as it should be.
     pub fn pending(&self, offset: Offset, open: &Open, due: Option<Timestamp>) -> Pending {
-        Pending { lane: self.id, offset, due, opened_ms: open.opened_ms, attempts: open.attempts.clone() }
+        let bytes = body_bytes(&open.event);
+        Pending { lane: self.id, offset, due, opened_ms: open.opened_ms, bytes, attempts: open.attempts.clone() }
     }
 
     /// Deliveries that are owed, wherever they are.

@@ -23,13 +23,13 @@ use std::{
 };
 
 use self::pace::Pace;
-use super::lane::{Lane, Limits, Open, Route, State};
+use super::lane::{Fresh, Lane, Limits, Open, Route, State, body_bytes};
 use crate::{
     clock::Timestamp,
-    id::{BusId, DeliveryId, Epoch, LaneId, Offset, RouteId, RunId},
+    id::{BusId, DeliveryId, LaneId, Offset, RouteId, RunId},
     settle::{self, Breaker, Gate, Seen, Settlement, Verdict},
     stats::{BreakerState, LaneStateName, TargetStatus},
-    store::{Attempts, Change, DeadLetter, LaneState, Pending, Record},
+    store::{Attempts, Change, DeadLetter, Epochs, LaneState, Pending, Record},
     target::{BatchLimits, Delivery, Facts, Outcome, Scope, Target},
 };
 
@@ -86,7 +86,7 @@ struct Goal {
 
 /// See the module.
 pub(super) struct OpenSet {
-    epoch: Epoch,
+    epochs: Epochs,
     limits: Limits,
     routes: HashMap<RouteId, (Arc<Route>, Option<usize>)>,
     targets: Vec<Goal>,
@@ -117,7 +117,11 @@ pub(super) struct OpenSet {
 }
 
 impl OpenSet {
-    pub fn new(epoch: Epoch, targets: Vec<Arc<dyn Target>>, routes: Vec<(RouteId, Arc<Route>, Option<usize>)>) -> Self {
+    pub fn new(
+        epochs: Epochs,
+        targets: Vec<Arc<dyn Target>>,
+        routes: Vec<(RouteId, Arc<Route>, Option<usize>)>,
+    ) -> Self {
         let goal = |target: Arc<dyn Target>| Goal {
             limits: target.limits(),
             pace: target.limits().rate.map(Pace::new),
@@ -130,7 +134,7 @@ impl OpenSet {
             queue: VecDeque::new(),
         };
         OpenSet {
-            epoch,
+            epochs,
             limits: Limits::default(),
             routes: routes.into_iter().map(|(id, route, target)| (id, (route, target))).collect(),
             targets: targets.into_iter().map(goal).collect(),
@@ -207,7 +211,11 @@ impl OpenSet {
             if lane.fresh.is_empty() && lane.ledger_ready == 0 {
                 lane.ledger_from = record.offset;
             }
-            lane.fresh.push((record.offset, now.running_ms));
+            lane.fresh.push(Fresh {
+                offset: record.offset,
+                opened_ms: now.running_ms,
+                bytes: body_bytes(&record.event),
+            });
             self.fresh += 1;
             return;
         }
@@ -400,14 +408,13 @@ impl OpenSet {
 
     /// Marks deliveries as in flight and writes them as the target sees them.
     fn send(&mut self, at: usize, offsets: Vec<Offset>) -> Vec<Delivery> {
-        let epoch = self.epoch;
         let Some(lane) = self.lanes.get_mut(at) else { return Vec::new() };
         let mut batch = Vec::with_capacity(offsets.len());
         for offset in offsets {
             lane.set(offset, State::InFlight);
             let Some(open) = lane.open.get(&offset) else { continue };
             batch.push(Delivery {
-                id: DeliveryId { epoch, lane: lane.id, offset },
+                id: DeliveryId { epoch: self.epochs.of(lane.id.bus, offset), lane: lane.id, offset },
                 attempt: open.attempts.count.saturating_add(1),
                 route: lane.route.name.clone(),
                 appended: open.appended,
@@ -536,7 +543,8 @@ impl OpenSet {
         let open = lane.remove(offset)?;
         lane.settled += 1;
         if let Some(due) = open.stored {
-            self.changes.push(Change::Drop { lane: lane.id, offset, due });
+            let bytes = body_bytes(&open.event);
+            self.changes.push(Change::Drop { lane: lane.id, offset, due, bytes });
             lane.gone.insert(offset, next);
             self.spilled.insert(at);
         }
@@ -551,17 +559,17 @@ impl OpenSet {
         // Asked before the delivery leaves the lane: without a target to name it stays owed.
         let Some(target) = goal.map(|g| g.target.name().clone()) else { return };
         let Some(open) = self.end(at, offset) else { return };
-        let epoch = self.epoch;
         let Some(lane) = self.lanes.get_mut(at) else { return };
         lane.dead_letters += 1;
         lane.route.stats.dead_lettered.add(1);
         self.changes.push(Change::PutDeadLetter(Box::new(DeadLetter {
-            id: DeliveryId { epoch, lane: lane.id, offset },
+            id: DeliveryId { epoch: self.epochs.of(lane.id.bus, offset), lane: lane.id, offset },
             route: lane.route.name.clone(),
             target,
             reason: reason.0.into(),
             note,
             at: now.wall,
+            bytes: body_bytes(&open.event),
             attempts: open.attempts,
         })));
     }

@@ -12,7 +12,7 @@ use schemas::{Event, Form};
 use super::*;
 use crate::{
     clock::Timestamp,
-    id::{RouteName, TargetName},
+    id::{Epoch, RouteName, TargetName},
     settle::RetryPolicy,
     stats::Stats,
     target::{Partial, Reason},
@@ -84,9 +84,9 @@ impl Model {
                     self.ended.remove(&key);
                     self.entries.insert(key, pending);
                 }
-                Change::Drop { lane, offset, due } => {
-                    let there = self.entries.remove(&(lane, offset)).map(|p| p.due);
-                    assert_eq!(there, Some(due), "an entry is dropped that is there: {lane:?} {offset}");
+                Change::Drop { lane, offset, due, bytes } => {
+                    let there = self.entries.remove(&(lane, offset)).map(|p| (p.due, p.bytes));
+                    assert_eq!(there, Some((due, bytes)), "an entry is dropped that is there: {lane:?} {offset}");
                 }
                 Change::PutDeadLetter(d) => {
                     assert!(self.dead.insert((d.id.lane, d.id.offset), *d).is_none(), "parked once");
@@ -134,6 +134,7 @@ impl Model {
                 lane,
                 ready: of(lane).filter(|p| p.due.is_none()).count() as u64,
                 waiting: of(lane).filter(|p| p.due.is_some()).count() as u64,
+                bytes: of(lane).map(|p| u64::from(p.bytes)).sum(),
                 ready_first: of(lane).filter(|p| p.due.is_none()).map(|p| p.offset).min(),
                 due_first: of(lane).filter_map(|p| p.due).min(),
             })
@@ -199,7 +200,7 @@ impl World {
             let stats = stats.route(&name);
             (RouteId(n), Arc::new(Route { name, retry, stats }), Some(n as usize % 2))
         };
-        let mut set = OpenSet::new(Epoch(1), targets, (0..LANES).map(route).collect());
+        let mut set = OpenSet::new(Epoch(1).into(), targets, (0..LANES).map(route).collect());
         set.limits = Limits { open_max: 8, waiting_max: 4, fresh_max: 40, ..Limits::default() };
         set.resume(&[(BusId(0), self.ledger.planned)], &self.ledger.lanes(), &[]);
         Life { set, calls: vec![], reads: vec![], commit: None, changing: (false, false), settled: BTreeSet::new() }

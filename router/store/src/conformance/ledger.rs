@@ -4,11 +4,12 @@ use router_core::{
     clock::Timestamp,
     id::{BusId, BusName, Epoch, LaneId, Offset, RouteId, RouteName, RunId, TargetName},
     store::{
-        Change, DeadLetter, Durability, Error, LaneCount, LaneState, Ledger, Page, Pending, RouteVersion, Selection,
+        Change, DeadLetter, Durability, Error, LaneCount, LaneState, Ledger, Needed, Page, Pending, RouteVersion,
+        Selection,
     },
 };
 
-use super::{LedgerForm, attempts, dead_letter, lane, pending};
+use super::{LedgerForm, attempts, bytes_of, dead_letter, lane, pending};
 
 /// Makes every case of the ledger a test of the form.
 #[macro_export]
@@ -38,6 +39,9 @@ macro_rules! ledger_suite {
             versions_list_by_route_bus_and_offset
             counts_are_exact_also_after_a_restart
             state_tells_of_each_lane
+            needed_lists_what_entries_and_dead_letters_refer_to
+            needed_follows_each_change
+            needed_is_of_one_moment
             restart_keeps_everything
             empty_commit_is_a_commit
             commits_at_once_are_all_applied
@@ -62,7 +66,7 @@ fn replace(pending: Pending, due: Option<u64>) -> Change {
 }
 
 fn settle(lane: LaneId, offset: u64, due: Option<u64>) -> Change {
-    Change::Drop { lane, offset: Offset(offset), due: due.map(Timestamp) }
+    Change::Drop { lane, offset: Offset(offset), due: due.map(Timestamp), bytes: bytes_of(offset) }
 }
 
 async fn ready(ledger: &dyn Ledger, lane: LaneId, from: u64) -> Vec<u64> {
@@ -477,17 +481,131 @@ pub async fn state_tells_of_each_lane<F: LedgerForm>() {
     let form = F::create().await;
     let entries = [(1, 30, None), (1, 20, None), (1, 5, Some(900)), (1, 6, Some(800)), (2, 1, Some(3)), (3, 8, None)];
     commit(form.ledger(), entries.map(|(route, offset, due)| put(pending(lane(route), offset, due))).to_vec()).await;
-    let of = |route, ready, waiting, first: Option<u64>, due: Option<u64>| LaneState {
+    let of = |route, [ready, waiting]: [u64; 2], offsets: &[u64], first: Option<u64>, due: Option<u64>| LaneState {
         lane: lane(route),
         ready,
         waiting,
+        bytes: offsets.iter().map(|offset| u64::from(bytes_of(*offset))).sum(),
         ready_first: first.map(Offset),
         due_first: due.map(Timestamp),
     };
-    let expected = [of(1, 2, 2, Some(20), Some(800)), of(2, 0, 1, None, Some(3)), of(3, 1, 0, Some(8), None)];
+    let expected = [
+        of(1, [2, 2], &[30, 20, 5, 6], Some(20), Some(800)),
+        of(2, [0, 1], &[1], None, Some(3)),
+        of(3, [1, 0], &[8], Some(8), None),
+    ];
     assert_eq!(form.ledger().state().await.unwrap().lanes, expected);
     let form = form.reopen().await;
     assert_eq!(form.ledger().state().await.unwrap().lanes, expected);
+    let changes = vec![
+        settle(lane(1), 30, None),
+        settle(lane(2), 1, Some(3)),
+        replace(pending(lane(3), 8, Some(2)), None),
+        replace(pending(lane(1), 5, Some(950)), Some(900)),
+    ];
+    commit(form.ledger(), changes).await;
+    let expected = [of(1, [1, 2], &[20, 5, 6], Some(20), Some(800)), of(3, [0, 1], &[8], None, Some(2))];
+    assert_eq!(form.ledger().state().await.unwrap().lanes, expected);
+}
+
+async fn needed(ledger: &dyn Ledger, bus: u16, range: std::ops::Range<u64>) -> Needed {
+    ledger.needed(BusId(bus), Offset(range.start)..Offset(range.end)).await.unwrap()
+}
+
+fn offsets(needed: &Needed) -> Vec<u64> {
+    needed.offsets.iter().map(|o| o.0).collect()
+}
+
+/// Ready, waiting and dead-lettered, of every lane of the bus, each offset once, with B.
+pub async fn needed_lists_what_entries_and_dead_letters_refer_to<F: LedgerForm>() {
+    let form = F::create().await;
+    let ledger = form.ledger();
+    let other_bus = LaneId { bus: BusId(2), ..lane(1) };
+    let run = LaneId { run: RunId(3), ..lane(1) };
+    let mut old = dead_letter(2, 30, "refused");
+    old.id.epoch = Epoch(6);
+    let letters = [dead_letter(2, 7, "refused"), dead_letter(2, 30, "refused"), old, dead_letter(9, 256, "too-old")];
+    let mut changes: Vec<_> = letters.iter().cloned().map(Box::new).map(Change::PutDeadLetter).collect();
+    let entries = [
+        (lane(1), 20, None),
+        (lane(1), 255, None),
+        (lane(3), 20, Some(5)),
+        (lane(2), 8, Some(900)),
+        (run, 9, None),
+        (run, 300, Some(1)),
+        (other_bus, 10, None),
+        (other_bus, 11, Some(1)),
+    ];
+    changes.extend(entries.map(|(lane, offset, due)| put(pending(lane, offset, due))));
+    changes.push(Change::Planned(BusId(1), Offset(400)));
+    commit(ledger, changes).await;
+    let all = [7, 8, 9, 20, 30, 255, 256, 300];
+    let form = form.reopen().await;
+    let ledger = form.ledger();
+    assert_eq!(offsets(&needed(ledger, 1, 0..u64::MAX).await), all);
+    assert_eq!(needed(ledger, 1, 0..u64::MAX).await.planned, Offset(400));
+    assert_eq!(offsets(&needed(ledger, 2, 0..u64::MAX).await), [10, 11]);
+    assert_eq!(needed(ledger, 2, 0..100).await.planned, Offset(0), "it was never planned");
+    for from in 0..40 {
+        for to in [from, from + 1, from + 13, 256, 257] {
+            let expected: Vec<_> = all.iter().copied().filter(|o| (from..to).contains(o)).collect();
+            assert_eq!(offsets(&needed(ledger, 1, from..to).await), expected, "{from}..{to}");
+        }
+    }
+    let (high, low) = (50, 20);
+    assert_eq!(offsets(&needed(ledger, 1, high..low).await), [0; 0]);
+}
+
+/// Whatever way it went: settled, moved, redriven, parked.
+pub async fn needed_follows_each_change<F: LedgerForm>() {
+    let form = F::create().await;
+    let ledger = form.ledger();
+    let letter = || Box::new(dead_letter(1, 5, "refused"));
+    let all = async || offsets(&needed(ledger, 1, 0..100).await);
+    commit(ledger, vec![put(pending(lane(1), 5, None))]).await;
+    assert_eq!(all().await, [5]);
+    commit(ledger, vec![replace(pending(lane(1), 5, Some(9)), None)]).await;
+    assert_eq!(all().await, [5]);
+    commit(ledger, vec![replace(pending(lane(1), 5, Some(20)), Some(9))]).await;
+    assert_eq!(all().await, [5]);
+    commit(ledger, vec![settle(lane(1), 5, Some(20)), Change::PutDeadLetter(letter())]).await;
+    assert_eq!(all().await, [5]);
+    commit(ledger, vec![Change::DropDeadLetter(letter().id), put(pending(lane(1), 5, None))]).await;
+    assert_eq!(all().await, [5]);
+    commit(ledger, vec![replace(pending(lane(1), 5, Some(7)), None), settle(lane(1), 5, Some(7))]).await;
+    assert_eq!(all().await, [0; 0]);
+    commit(ledger, vec![Change::PutDeadLetter(letter()), put(pending(lane(2), 5, Some(1)))]).await;
+    commit(ledger, vec![Change::DropDeadLetter(letter().id)]).await;
+    assert_eq!(all().await, [5], "another lane still refers to it");
+    commit(ledger, vec![settle(lane(2), 5, Some(1))]).await;
+    assert_eq!(all().await, [0; 0]);
+}
+
+/// With commits beside it: B and the offsets are of one commit.
+pub async fn needed_is_of_one_moment<F: LedgerForm>() {
+    let form = F::create().await;
+    let ledger = form.ledger();
+    let owe = |b: u64| vec![put(pending(lane(1), b, None)), Change::Planned(BusId(1), Offset(b + 1))];
+    commit(ledger, owe(1)).await;
+    let writer = async {
+        for b in 2..60 {
+            // The one entry is always the last event below B.
+            let changes = [vec![settle(lane(1), b - 1, None)], owe(b)].concat();
+            commit(ledger, changes).await;
+            tokio::task::yield_now().await;
+        }
+    };
+    let reader = async {
+        loop {
+            let now = needed(ledger, 1, 0..1000).await;
+            assert_eq!(now.offsets, [Offset(now.planned.0 - 1)]);
+            if now.planned == Offset(60) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::join!(writer, reader);
 }
 
 /// Lazy commits too: a clean stop is no power loss.

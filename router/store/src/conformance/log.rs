@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-use router_core::{
-    clock::Timestamp,
-    id::Offset,
-    store::{Admitted, Error},
-};
+use router_core::{clock::Timestamp, id::Offset, store::Admitted};
 
 use super::{LogForm, admitted, batch, event, read_all};
 
@@ -28,8 +24,6 @@ macro_rules! log_suite {
             tail_is_announced
             keys_of_the_last_minutes_before_the_last_append
             keys_are_the_newest_when_there_are_too_many
-            trim_keeps_what_is_at_and_above
-            trimmed_offset_is_refused_with_the_first_kept
             restart_keeps_records_bounds_and_keys
             offsets_and_times_go_on_after_a_restart
             readers_beside_an_appender_see_whole_batches_in_order
@@ -205,40 +199,6 @@ pub async fn keys_are_the_newest_when_there_are_too_many<F: LogForm>() {
     let keys = form.log().keys(Duration::from_secs(60), 3).await.unwrap();
     assert_eq!(keys.iter().map(|k| k.key).collect::<Vec<_>>(), [7, 8, 9]);
     assert_eq!(form.log().keys(Duration::from_secs(60), 0).await.unwrap(), []);
-}
-
-/// And never moves the tail or the first kept offset past the asked one.
-pub async fn trim_keeps_what_is_at_and_above<F: LogForm>() {
-    let form = F::create().await;
-    let mut offsets = Vec::new();
-    for i in 0..20 {
-        offsets.extend(form.log().append(Timestamp(i), batch(i..i + 1)).await.unwrap());
-    }
-    let tail = form.log().bounds().1;
-    let before = offsets[12];
-    form.log().trim(before).await.unwrap();
-    let (first, tail_after) = form.log().bounds();
-    assert!(first <= before);
-    assert_eq!(tail_after, tail);
-    let read = read_all(form.log(), before, 100).await;
-    assert_eq!(read.iter().map(|r| r.offset).collect::<Vec<_>>(), offsets[12..]);
-    form.log().trim(offsets[3]).await.unwrap();
-    assert_eq!(form.log().bounds(), (first, tail), "a trim does not bring back what is gone");
-}
-
-/// Where the trim took anything.
-pub async fn trimmed_offset_is_refused_with_the_first_kept<F: LogForm>() {
-    let form = F::create().await;
-    let offsets = form.log().append(Timestamp(1), batch(0..20)).await.unwrap();
-    form.log().trim(offsets[10]).await.unwrap();
-    let (first, _) = form.log().bounds();
-    if first > offsets[0] {
-        let error = form.log().read(Offset(first.0 - 1), 100).await.unwrap_err();
-        assert!(matches!(error, Error::Trimmed { first: f } if f == first), "{error}");
-    } else {
-        // Whole segments only: nothing went, so everything is there.
-        assert_eq!(read_all(form.log(), first, 100).await.len(), 20);
-    }
 }
 
 /// Nothing is lost, nothing is new.

@@ -8,7 +8,10 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,9 +20,12 @@ use bytes::Bytes;
 use router_core::{
     clock::Timestamp,
     id::{BusName, Offset},
-    store::{Admitted, Chunk, Error, Keyed, Log},
+    store::{Admitted, Chunk, Error, Keyed, Log, Record, Segment},
 };
 use tokio::sync::watch;
+
+/// Sealing, and letting go.
+mod reduce;
 
 use super::{
     files::{File, Files, is_no_space, write_all_at},
@@ -97,7 +103,6 @@ struct Shared {
 
 struct Writer {
     buffer: Vec<u8>,
-    capacity: u64,
 }
 
 struct Map {
@@ -117,6 +122,8 @@ struct Active {
     path: PathBuf,
     file: Arc<dyn File>,
     scan: RwLock<Scan>,
+    /// Bytes reserved for it.
+    capacity: AtomicU64,
 }
 
 struct Opened {
@@ -139,9 +146,9 @@ fn exclusive<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 }
 
 impl Active {
-    fn new(unsealed: Unsealed) -> (Arc<Active>, u64) {
+    fn new(unsealed: Unsealed) -> Arc<Active> {
         let Unsealed { head, path, file, scan, capacity } = unsealed;
-        (Arc::new(Active { head, path, file, scan: RwLock::new(scan) }), capacity)
+        Arc::new(Active { head, path, file, scan: RwLock::new(scan), capacity: AtomicU64::new(capacity) })
     }
 
     fn synced(&self, end: u64) -> Synced<'_> {
@@ -167,7 +174,7 @@ impl DiskLog {
         let (dir, bus, inline) = (dir.to_path_buf(), bus.clone(), options.inline);
         let open = move || {
             let found = recover::open(&*files, &dir, &bus, &options)?;
-            let (active, capacity) = Active::new(found.unsealed);
+            let active = Active::new(found.unsealed);
             let tail = watch::Sender::new(shared(&active.scan).next);
             Ok(DiskLog {
                 shared: Arc::new(Shared {
@@ -175,7 +182,7 @@ impl DiskLog {
                     dir,
                     options,
                     failed: OnceLock::new(),
-                    writer: Mutex::new(Writer { buffer: Vec::new(), capacity }),
+                    writer: Mutex::new(Writer { buffer: Vec::new() }),
                     trimming: Mutex::new(()),
                     siding: Mutex::new(()),
                     map: RwLock::new(Map { sealed: found.sealed, active }),
@@ -246,8 +253,20 @@ impl Log for DiskLog {
         self.shared.tail.subscribe()
     }
 
-    async fn trim(&self, before: Offset) -> Result<(), Error> {
-        self.blocking(move |log| log.trim(before)).await
+    fn segments(&self) -> Vec<Segment> {
+        self.shared.segments()
+    }
+
+    async fn seal(&self) -> Result<(), Error> {
+        self.blocking(Shared::seal).await
+    }
+
+    async fn reduce(&self, first: Offset, keep: Vec<Offset>) -> Result<(), Error> {
+        self.blocking(move |log| log.reduce(first, &keep)).await
+    }
+
+    async fn record(&self, offset: Offset) -> Result<Option<Record>, Error> {
+        self.blocking(move |log| log.record(offset)).await
     }
 
     async fn keys(&self, age: Duration, count_max: usize) -> Result<Vec<Keyed>, Error> {
@@ -290,7 +309,7 @@ impl Shared {
         self.check()?;
         let (counts, bytes) = split(batch);
         let first = Offset(self.tail.borrow().0.saturating_add(self.options.gap));
-        let active = self.make_room(&mut writer, bytes)?;
+        let active = self.make_room(bytes)?;
         let (at, chain, last_time) = {
             let scan = shared(&active.scan);
             (scan.end, scan.chain, scan.times.1)
@@ -313,10 +332,10 @@ impl Shared {
     }
 
     /// The segment in which a group of so many bytes fits.
-    fn make_room(&self, writer: &mut Writer, bytes: u64) -> Result<Arc<Active>, Error> {
+    fn make_room(&self, bytes: u64) -> Result<Arc<Active>, Error> {
         let active = self.active();
         let end = shared(&active.scan).end;
-        if end + bytes <= writer.capacity {
+        if end + bytes <= active.capacity.load(Ordering::Relaxed) {
             return Ok(active);
         }
         if end == HEAD_BYTES {
@@ -324,7 +343,7 @@ impl Shared {
             let capacity = end + bytes;
             return match active.file.allocate(capacity).and_then(|()| active.file.sync_data()) {
                 Ok(()) => {
-                    writer.capacity = capacity;
+                    active.capacity.store(capacity, Ordering::Relaxed);
                     Ok(active)
                 }
                 Err(e) if is_no_space(&e) => Err(Error::NoSpace(format!("{}: {e}", active.path.display()).into())),
@@ -332,18 +351,17 @@ impl Shared {
             };
         }
         let reserve = self.options.segment_bytes.max(HEAD_BYTES + bytes);
-        let made = {
-            let scan = shared(&active.scan);
-            recover::create_next(&*self.files, &self.dir, (&active.head, &scan), reserve)
-        };
-        let (next, capacity) = Active::new(made.map_err(|f| self.failed(f))?);
-        writer.capacity = capacity;
-        self.seal(&active, next.clone())?;
-        Ok(next)
+        self.follow(&active, reserve, reserve)
     }
 
-    /// Writes a full segment's side file and puts `next` in its place.
-    fn seal(&self, full: &Active, next: Arc<Active>) -> Result<(), Error> {
+    /// Seals a segment and puts a new one in its place, which gets `reserve` bytes, or `least` when there
+    /// is no space for so many.
+    fn follow(&self, full: &Active, reserve: u64, least: u64) -> Result<Arc<Active>, Error> {
+        let made = {
+            let scan = shared(&full.scan);
+            recover::create_next(&*self.files, &self.dir, (&full.head, &scan), reserve, least)
+        };
+        let next = Active::new(made.map_err(|f| self.failed(f))?);
         let scan = shared(&full.scan);
         let summary = Summary::new(&full.head, &scan);
         // Gives back what was reserved and not used; after a crash it stays reserved until the trim.
@@ -351,8 +369,8 @@ impl Shared {
         self.write_side(&full.path, &summary, &scan)?;
         let mut map = exclusive(&self.map);
         map.sealed.push(Arc::new(summary));
-        map.active = next;
-        Ok(())
+        map.active = next.clone();
+        Ok(next)
     }
 
     /// Makes the side file of a segment that is still kept. It can be made again, so a full disk is no
@@ -397,30 +415,6 @@ impl Shared {
             self.poison(format!("cannot leave the mark of a clean stop in {}: {e}", self.dir.display()))
         })?;
         self.failed.get_or_init(|| format!("the log in {} was closed", self.dir.display()).into());
-        Ok(())
-    }
-
-    fn trim(&self, before: Offset) -> Result<(), Error> {
-        let _trimming = lock(&self.trimming);
-        let gone: Vec<_> = {
-            let mut map = exclusive(&self.map);
-            let count = map.sealed.partition_point(|s| s.last < before);
-            map.sealed.drain(..count).collect()
-        };
-        lock(&self.opened).retain(|o| gone.iter().all(|s| s.base != o.summary.base));
-        for segment in gone {
-            let path = segment_path(&self.dir, segment.base);
-            let remove = |path: &Path| match self.files.remove(path) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-                other => other,
-            };
-            // Oldest first, each durable before the next: after a crash no segment is missing between two.
-            let _siding = lock(&self.siding);
-            remove(&path.with_extension("idx"))
-                .and_then(|()| remove(&path))
-                .and_then(|()| self.files.sync_dir(&self.dir))
-                .map_err(|e| self.poison(format!("cannot remove {}: {e}", path.display())))?;
-        }
         Ok(())
     }
 }

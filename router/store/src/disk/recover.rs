@@ -306,6 +306,7 @@ pub(super) fn create_next(
     dir: &Path,
     (before, scan): (&Head, &Scan),
     reserve: u64,
+    least: u64,
 ) -> Result<Unsealed, Failed> {
     let head = Head {
         base: scan.next,
@@ -315,7 +316,7 @@ pub(super) fn create_next(
         before: Some((before.base, scan.end)),
         bus: before.bus.clone(),
     };
-    put_in_place(files, dir, head, reserve, reserve, |_| Ok(None))
+    put_in_place(files, dir, head, reserve, least, |_| Ok(None))
 }
 
 fn rewrite(

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// The index has an entry for about so many bytes.
-const INDEX_STEP: u64 = 16 * 1024;
+pub(super) const INDEX_STEP: u64 = 16 * 1024;
 /// What a scan reads at once, in bytes.
 const WINDOW_BYTES: usize = 1024 * 1024;
 

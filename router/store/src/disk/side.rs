@@ -26,7 +26,7 @@ use router_core::{clock::Timestamp, id::Offset, store::Keyed};
 
 use super::{
     files::{File, Files, is_no_space, read_full_at, write_all_at},
-    scan::{Entry, Index, Scan},
+    scan::{Entry, INDEX_STEP, Index, Scan},
     segment::{Head, put, u32_at, u64_at},
 };
 
@@ -61,6 +61,11 @@ impl Summary {
             records: scan.keys.len() as u64,
         }
     }
+}
+
+/// About how many bytes the side file of a segment has that ends at `end`.
+pub(super) fn bytes(records: u64, end: u64) -> u64 {
+    HEAD as u64 + end.div_ceil(INDEX_STEP) * ENTRY as u64 + records.div_ceil(PAGE_KEYS as u64) * PAGE as u64
 }
 
 fn numbers(entry: [u64; 3]) -> impl Iterator<Item = u8> {

@@ -12,8 +12,8 @@ use router_core::{
 use super::{
     Inner,
     codec::{
-        META_BUS, META_ROUTE, META_RUNNING, dead_key, named_key, planned_key, ready_key, version_key, waiting_key,
-        write_entry, write_value,
+        META_BUS, META_ROUTE, META_RUNNING, dead_key, held_key, named_key, planned_key, ready_key, version_key,
+        waiting_key, write_entry, write_value,
     },
     lanes::Delta,
     lock, read_error, write_error,
@@ -26,6 +26,7 @@ enum Space {
     Ready,
     Waiting,
     Dead,
+    Held,
 }
 
 /// An operation on one key: its new value, or its removal.
@@ -85,6 +86,7 @@ impl Inner {
                 Space::Ready => &self.ready,
                 Space::Waiting => &self.waiting,
                 Space::Dead => &self.dead,
+                Space::Held => &self.held,
             };
             match value {
                 Some(value) => batch.insert(keyspace, key, value),
@@ -105,14 +107,16 @@ impl Inner {
             }
             Change::Running(ms) => plan.set(Space::Meta, META_RUNNING.into(), ms.to_be_bytes()),
             Change::Put { pending, replaces } => plan.put(pending, *replaces)?,
-            Change::Drop { lane, offset, due } => plan.remove(*lane, *offset, *due),
+            Change::Drop { lane, offset, due, bytes } => plan.remove(*lane, *offset, *due, *bytes),
             Change::PutDeadLetter(letter) => {
                 self.count_dead_letter(plan, letter.id, true)?;
                 plan.set(Space::Dead, dead_key(letter.id), write_value(letter)?);
+                plan.set(Space::Held, dead_held(letter.id), []);
             }
             Change::DropDeadLetter(id) => {
                 self.count_dead_letter(plan, *id, false)?;
                 plan.unset(Space::Dead, dead_key(*id));
+                plan.unset(Space::Held, dead_held(*id));
             }
             Change::NameBus(name, id) => {
                 plan.set(Space::Meta, named_key(META_BUS, name.as_str()), id.0.to_be_bytes());
@@ -142,6 +146,10 @@ impl Inner {
     }
 }
 
+fn dead_held(id: DeliveryId) -> Vec<u8> {
+    held_key(id.lane, id.offset, Some(id.epoch))
+}
+
 impl Plan {
     fn set(&mut self, space: Space, key: Vec<u8>, value: impl Into<Slice>) {
         self.ops.push(Op { space, key, value: Some(value.into()) });
@@ -152,24 +160,30 @@ impl Plan {
     }
 
     fn put(&mut self, pending: &Pending, replaces: Option<Option<Timestamp>>) -> Result<(), Error> {
-        let Pending { lane, offset, due, .. } = *pending;
+        let Pending { lane, offset, due, bytes, .. } = *pending;
         if let Some(old) = replaces {
-            self.remove(lane, offset, old);
+            self.remove(lane, offset, old, bytes);
         }
         let value = write_entry(pending)?;
         match due {
             None => self.set(Space::Ready, ready_key(lane, offset), value),
-            Some(due) => self.set(Space::Waiting, waiting_key(lane, due, offset), value),
+            Some(due) => {
+                self.set(Space::Waiting, waiting_key(lane, due, offset), value);
+                self.set(Space::Held, held_key(lane, offset, None), []);
+            }
         }
-        self.deltas.push(Delta::Entry { lane, due, offset, comes: true });
+        self.deltas.push(Delta::Entry { lane, due, offset, bytes, comes: true });
         Ok(())
     }
 
-    fn remove(&mut self, lane: LaneId, offset: Offset, due: Option<Timestamp>) {
+    fn remove(&mut self, lane: LaneId, offset: Offset, due: Option<Timestamp>, bytes: u32) {
         match due {
             None => self.unset(Space::Ready, ready_key(lane, offset)),
-            Some(due) => self.unset(Space::Waiting, waiting_key(lane, due, offset)),
+            Some(due) => {
+                self.unset(Space::Waiting, waiting_key(lane, due, offset));
+                self.unset(Space::Held, held_key(lane, offset, None));
+            }
         }
-        self.deltas.push(Delta::Entry { lane, due, offset, comes: false });
+        self.deltas.push(Delta::Entry { lane, due, offset, bytes, comes: false });
     }
 }

@@ -12,9 +12,15 @@
 //! | `ready` | lane (bus u16, route u32, run u32), offset u64 | entry |
 //! | `waiting` | lane, due u64, offset u64 | entry |
 //! | `dead` | epoch u64, lane, offset u64 | 1, postcard of `DeadLetter` |
+//! | `held` | bus u16, offset u64, route u32, run u32 | empty: an entry in `waiting` |
+//! | | the same, epoch u64 | empty: a dead letter |
 //!
-//! An entry is: 1, `opened_ms` as a varint, and, when anything was tried, postcard of `Attempts`. One
-//! that was never tried takes 18 bytes of key and 2 to 7 of value (11 at most).
+//! An entry is: 1, `opened_ms` and `bytes` as varints, and, when anything was tried, postcard of
+//! `Attempts`. One that was never tried takes 18 bytes of key and 3 to 9 of value (16 at most).
+//!
+//! `held` answers which records of a stretch of the log are needed, where `waiting` is ordered by due
+//! time and `dead` by epoch and lane. Entries in `ready` have no key there: a lane's are in order of
+//! offset already.
 //!
 //! An entry is in exactly one of `ready` and `waiting`, which is why a change names the due time of the
 //! entry it replaces: nothing has to be read to write.
@@ -73,6 +79,33 @@ pub(super) fn dead_key(id: DeliveryId) -> Vec<u8> {
     push_lane(&mut key, id.lane);
     key.extend(id.offset.0.to_be_bytes());
     key
+}
+
+pub(super) fn held_key(lane: LaneId, offset: Offset, epoch: Option<Epoch>) -> Vec<u8> {
+    let mut key = held_from(lane.bus, offset);
+    key.extend(lane.route.0.to_be_bytes());
+    key.extend(lane.run.0.to_be_bytes());
+    if let Some(epoch) = epoch {
+        key.extend(epoch.0.to_be_bytes());
+    }
+    key
+}
+
+/// Below every key of `held` for this offset or a later one.
+pub(super) fn held_from(bus: BusId, offset: Offset) -> Vec<u8> {
+    let mut key = Vec::with_capacity(26);
+    key.extend(bus.0.to_be_bytes());
+    key.extend(offset.0.to_be_bytes());
+    key
+}
+
+pub(super) fn read_held_key(mut key: &[u8]) -> Result<Offset, Error> {
+    let all = key;
+    let offset = take_u16(&mut key).and_then(|_| take_u64(&mut key));
+    offset
+        .filter(|_| matches!(key.len(), 8 | 16))
+        .map(Offset)
+        .ok_or_else(|| damaged("held", format!("key {all:02x?} has a wrong length")))
 }
 
 pub(super) fn version_key(route: RouteId, bus: BusId, from: Offset) -> Vec<u8> {
@@ -158,20 +191,37 @@ fn append(value: Vec<u8>, what: &impl Serialize) -> Result<Vec<u8>, Error> {
 }
 
 pub(super) fn write_entry(pending: &Pending) -> Result<Slice, Error> {
-    let value = append(vec![ENTRY], &pending.opened_ms)?;
+    let value = append(vec![ENTRY], &(pending.opened_ms, pending.bytes))?;
     let value = if pending.attempts == Attempts::default() { value } else { append(value, &pending.attempts)? };
     Ok(value.into())
 }
 
-pub(super) fn read_entry((lane, due, offset): EntryKey, value: &[u8]) -> Result<Pending, Error> {
-    let place = || format!("entry of bus {}, route {}, run {}, offset {offset}", lane.bus, lane.route, lane.run);
-    let bad = |e: postcard::Error| damaged(&place(), e.to_string());
+/// The key and the bytes of an entry.
+pub(super) fn read_entry_head(key: EntryKey, value: &[u8]) -> Result<(EntryKey, u32), Error> {
+    let ((_, bytes), _) = entry_head(key, value)?;
+    Ok((key, bytes))
+}
+
+fn entry_damaged((lane, _, offset): EntryKey, what: impl Into<Box<str>>) -> Error {
+    let place = format!("entry of bus {}, route {}, run {}, offset {offset}", lane.bus, lane.route, lane.run);
+    damaged(&place, what)
+}
+
+/// When it was opened, its bytes, and the rest of the value.
+fn entry_head(key: EntryKey, value: &[u8]) -> Result<((u64, u32), &[u8]), Error> {
     let Some((&ENTRY, rest)) = value.split_first() else {
-        return Err(damaged(&place(), format!("its version is {:?}, this program reads {ENTRY}", value.first())));
+        let what = format!("its version is {:?}, this program reads {ENTRY}", value.first());
+        return Err(entry_damaged(key, what));
     };
-    let (opened_ms, rest) = postcard::take_from_bytes(rest).map_err(bad)?;
-    let attempts = if rest.is_empty() { Attempts::default() } else { postcard::from_bytes(rest).map_err(bad)? };
-    Ok(Pending { lane, offset, due, opened_ms, attempts })
+    postcard::take_from_bytes(rest).map_err(|e| entry_damaged(key, e.to_string()))
+}
+
+pub(super) fn read_entry(key: EntryKey, value: &[u8]) -> Result<Pending, Error> {
+    let ((opened_ms, bytes), rest) = entry_head(key, value)?;
+    let attempts = if rest.is_empty() { Ok(Attempts::default()) } else { postcard::from_bytes(rest) };
+    let attempts = attempts.map_err(|e| entry_damaged(key, e.to_string()))?;
+    let (lane, due, offset) = key;
+    Ok(Pending { lane, offset, due, opened_ms, bytes, attempts })
 }
 
 /// A value that is postcard after the version byte.
@@ -191,13 +241,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn untried_entry_takes_about_twenty_four_bytes() {
+    fn untried_entry_takes_about_twenty_six_bytes() {
         let lane = LaneId { bus: BusId(1), route: RouteId(2), run: RunId(0) };
         let month_ms = 30 * 24 * 3600 * 1000;
-        let pending =
-            Pending { lane, offset: Offset(1 << 40), due: None, opened_ms: month_ms, attempts: Attempts::default() };
+        let pending = Pending {
+            lane,
+            offset: Offset(1 << 40),
+            due: None,
+            opened_ms: month_ms,
+            bytes: 2000,
+            attempts: Attempts::default(),
+        };
         let bytes = ready_key(lane, pending.offset).len() + write_entry(&pending).unwrap().len();
-        assert!(bytes <= 24, "{bytes}");
+        assert!(bytes <= 26, "{bytes}");
     }
 
     #[test]

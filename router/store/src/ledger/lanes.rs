@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use router_core::{
     clock::Timestamp,
-    id::{LaneId, Offset},
+    id::{BusId, LaneId, Offset, RouteId, RunId},
     store::LaneCount,
 };
 
@@ -33,6 +33,8 @@ pub(super) enum Kind {
 struct Lane {
     ready: Side,
     waiting: Side,
+    /// Of both, by their events' bodies.
+    bytes: u64,
     dead_letters: u64,
 }
 
@@ -61,7 +63,7 @@ impl Lane {
 /// A change of the counts: the entry or dead letter that comes (+1) or goes (-1).
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Delta {
-    Entry { lane: LaneId, due: Option<Timestamp>, offset: Offset, comes: bool },
+    Entry { lane: LaneId, due: Option<Timestamp>, offset: Offset, bytes: u32, comes: bool },
     DeadLetter { lane: LaneId, comes: bool },
 }
 
@@ -88,7 +90,7 @@ impl Lanes {
         self.commits = self.commits.wrapping_add(1);
         self.committing = true;
         for delta in deltas {
-            if let Delta::Entry { lane, due, offset, comes: true } = *delta {
+            if let Delta::Entry { lane, due, offset, comes: true, .. } = *delta {
                 let (kind, at) = side_of(due, offset);
                 let side = self.lanes.entry(lane).or_default().side(kind);
                 side.floor = side.floor.min(at);
@@ -109,8 +111,10 @@ impl Lanes {
         let (Delta::Entry { lane: id, .. } | Delta::DeadLetter { lane: id, .. }) = delta;
         let lane = self.lanes.entry(id).or_default();
         match delta {
-            Delta::Entry { due, offset, comes, .. } => {
+            Delta::Entry { due, offset, bytes, comes, .. } => {
                 let (kind, at) = side_of(due, offset);
+                let bytes = u64::from(bytes);
+                lane.bytes = if comes { lane.bytes + bytes } else { lane.bytes.saturating_sub(bytes) };
                 let side = lane.side(kind);
                 count(&mut side.count, comes);
                 if comes {
@@ -145,10 +149,18 @@ impl Lanes {
         }
     }
 
-    /// Lanes with entries: how many are ready and how many wait.
-    pub fn pending(&self) -> Vec<(LaneId, u64, u64)> {
-        let lanes = self.lanes.iter().map(|(id, lane)| (*id, lane.ready.count, lane.waiting.count));
-        lanes.filter(|(_, ready, waiting)| ready + waiting > 0).collect()
+    /// Lanes with entries: how many are ready, how many wait, and the bytes of both.
+    pub fn pending(&self) -> Vec<(LaneId, [u64; 3])> {
+        let lanes = self.lanes.iter().map(|(id, lane)| (*id, [lane.ready.count, lane.waiting.count, lane.bytes]));
+        lanes.filter(|(_, [ready, waiting, _])| ready + waiting > 0).collect()
+    }
+
+    /// Lanes of a bus that may have a ready entry below `next`, and from where on.
+    pub fn ready_below(&self, bus: BusId, next: Offset) -> Vec<(LaneId, Offset)> {
+        let lane = |route, run| LaneId { bus, route: RouteId(route), run: RunId(run) };
+        let lanes = self.lanes.range(lane(0, 0)..=lane(u32::MAX, u32::MAX)).map(|(id, lane)| (*id, &lane.ready));
+        let here = lanes.filter(|(_, ready)| ready.count > 0 && ready.floor < next.0);
+        here.map(|(id, ready)| (id, Offset(ready.floor))).collect()
     }
 
     /// All counts.
@@ -164,14 +176,12 @@ impl Lanes {
 
 #[cfg(test)]
 mod tests {
-    use router_core::id::{BusId, RouteId, RunId};
-
     use super::*;
 
     const LANE: LaneId = LaneId { bus: BusId(1), route: RouteId(2), run: RunId(0) };
 
     fn ready(offset: u64, comes: bool) -> Delta {
-        Delta::Entry { lane: LANE, due: None, offset: Offset(offset), comes }
+        Delta::Entry { lane: LANE, due: None, offset: Offset(offset), bytes: 1, comes }
     }
 
     fn commit(lanes: &mut Lanes, deltas: &[Delta]) {

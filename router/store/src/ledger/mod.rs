@@ -24,6 +24,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
@@ -33,7 +34,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use router_core::{
     clock::Timestamp,
     id::{BusId, BusName, Epoch, LaneId, Offset},
-    store::{Change, DeadLetter, Durability, Error, LaneCount, Ledger, Page, Pending, Selection, State},
+    store::{Change, DeadLetter, Durability, Error, LaneCount, Ledger, Needed, Page, Pending, Selection, State},
 };
 
 /// Keys and values.
@@ -107,6 +108,7 @@ struct Inner {
     ready: Keyspace,
     waiting: Keyspace,
     dead: Keyspace,
+    held: Keyspace,
     dir: PathBuf,
     options: Options,
     epoch: Epoch,
@@ -223,7 +225,7 @@ fn create(dir: &Path) -> Result<(), Error> {
         getrandom::fill(&mut drawn).map_err(|e| io::Error::other(format!("no randomness for the epoch: {e}")))?;
         let (epoch, secret) = drawn.split_at(8);
         let db = database(&new)?;
-        for name in ["versions", "ready", "waiting", "dead"] {
+        for name in ["versions", "ready", "waiting", "dead", "held"] {
             space(&db, name)?;
         }
         let meta = space(&db, "meta")?;
@@ -260,7 +262,7 @@ fn space(db: &Database, name: &str) -> Result<Keyspace, fjall::Error> {
     let compaction = || Arc::new(fjall::compaction::Leveled::default().with_table_target_size(TABLE_BYTES));
     match name {
         // Entries are only ever scanned: a filter over them would be memory for nothing.
-        "ready" | "waiting" => db.keyspace(name, || {
+        "ready" | "waiting" | "held" => db.keyspace(name, || {
             let options = options().max_memtable_size(ENTRIES_BUFFER_BYTES).compaction_strategy(compaction());
             options.filter_policy(FilterPolicy::disabled())
         }),
@@ -291,6 +293,7 @@ impl Inner {
             ready: space(&db, "ready").map_err(refuse)?,
             waiting: space(&db, "waiting").map_err(refuse)?,
             dead: space(&db, "dead").map_err(refuse)?,
+            held: space(&db, "held").map_err(refuse)?,
             epoch: Epoch(codec::read_u64("epoch", &epoch)?),
             secret: <[u8; 16]>::try_from(&*secret).map_err(|e| damaged("secret", e.to_string()))?,
             dir: dir.into(),
@@ -320,12 +323,15 @@ impl Inner {
         }
         let mut lanes = lock(&self.lanes);
         let entries = |space, read: fn(&[u8]) -> Result<codec::EntryKey, Error>| {
-            snapshot.iter(space).map(move |guard| read(&guard.key().map_err(read_error)?))
+            snapshot.iter(space).map(move |guard| {
+                let (key, value) = guard.into_inner().map_err(read_error)?;
+                codec::read_entry_head(read(&key)?, &value)
+            })
         };
         for entry in entries(&self.ready, codec::read_ready_key).chain(entries(&self.waiting, codec::read_waiting_key))
         {
-            let (lane, due, offset) = entry?;
-            lanes.apply(Delta::Entry { lane, due, offset, comes: true });
+            let ((lane, due, offset), bytes) = entry?;
+            lanes.apply(Delta::Entry { lane, due, offset, bytes, comes: true });
             let pending = &mut spans.entry(lane.bus).or_default().pending;
             let (low, high) = pending.unwrap_or((offset, offset));
             *pending = Some((low.min(offset), high.max(offset)));
@@ -392,6 +398,14 @@ impl Ledger for DiskLedger {
     async fn dead_letters(&self, which: &Selection, page: Page) -> Result<Vec<DeadLetter>, Error> {
         let which = which.clone();
         self.read(move |inner| inner.dead_letters(&which, page)).await
+    }
+
+    async fn needed(&self, bus: BusId, range: Range<Offset>) -> Result<Needed, Error> {
+        let moment = {
+            let _no_commit = self.commits.lock().await;
+            self.inner()?.moment(bus, range.end)
+        };
+        self.read(move |inner| inner.needed(bus, &range, moment)).await
     }
 
     async fn count(&self) -> Result<Vec<LaneCount>, Error> {

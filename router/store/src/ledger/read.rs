@@ -1,19 +1,22 @@
 //! The port's reads: each from one snapshot.
 
-use std::ops::RangeInclusive;
+use std::{
+    collections::BTreeSet,
+    ops::{Range, RangeInclusive},
+};
 
 use fjall::{Guard, Readable, Snapshot};
 use router_core::{
     clock::Timestamp,
     id::{BusId, BusName, LaneId, Offset, RouteId, RouteName},
-    store::{DeadLetter, Error, LaneState, Page, Pending, RouteVersion, Selection, State},
+    store::{DeadLetter, Error, LaneState, Needed, Page, Pending, RouteVersion, Selection, State},
 };
 
 use super::{
     Inner,
     codec::{
-        META_BUS, META_ROUTE, META_RUNNING, damaged, dead_key, read_entry, read_ready_key, read_u16, read_u32,
-        read_u64, read_value, read_waiting_key, ready_key, waiting_key,
+        META_BUS, META_ROUTE, META_RUNNING, damaged, dead_key, held_from, read_entry, read_held_key, read_ready_key,
+        read_u16, read_u32, read_u64, read_value, read_waiting_key, ready_key, waiting_key,
     },
     lanes::{Kind, Search},
     lock, read_error,
@@ -33,6 +36,14 @@ fn entry(kind: Kind, guard: Guard) -> Result<Pending, Error> {
 
 fn waiting_range(lane: LaneId, from: u64, to: Timestamp) -> RangeInclusive<Vec<u8>> {
     waiting_key(lane, Timestamp(from), Offset(0))..=waiting_key(lane, to, MAX)
+}
+
+/// The ledger between two commits.
+pub(super) struct Moment {
+    planned: Offset,
+    /// Lanes with ready entries, and the floor of these.
+    lanes: Vec<(LaneId, Offset)>,
+    snapshot: Snapshot,
 }
 
 impl Inner {
@@ -102,6 +113,32 @@ impl Inner {
         found.filter(|d| d.as_ref().is_ok_and(|d| which.holds(d)) || d.is_err()).take(page.count_max).collect()
     }
 
+    /// What the port's `needed` asks of one moment: taken while no commit is under way.
+    pub(super) fn moment(&self, bus: BusId, next: Offset) -> Moment {
+        Moment {
+            planned: lock(&self.planned).get(&bus).copied().unwrap_or_default(),
+            lanes: lock(&self.lanes).ready_below(bus, next),
+            snapshot: self.db.snapshot(),
+        }
+    }
+
+    /// Costs a search for each lane that has ready entries, and one for all the rest.
+    pub(super) fn needed(&self, bus: BusId, range: &Range<Offset>, moment: Moment) -> Result<Needed, Error> {
+        let Moment { planned, lanes, snapshot } = moment;
+        let mut offsets = BTreeSet::new();
+        for (lane, floor) in lanes {
+            let keys = ready_key(lane, floor.max(range.start))..ready_key(lane, range.end.max(floor));
+            for guard in snapshot.range(&self.ready, keys) {
+                offsets.insert(read_ready_key(&guard.key().map_err(read_error)?)?.2);
+            }
+        }
+        let end = range.end.max(range.start);
+        for guard in snapshot.range(&self.held, held_from(bus, range.start)..held_from(bus, end)) {
+            offsets.insert(read_held_key(&guard.key().map_err(read_error)?)?);
+        }
+        Ok(Needed { planned, offsets: offsets.into_iter().collect() })
+    }
+
     pub(super) fn state(&self) -> Result<State, Error> {
         let snapshot = self.db.snapshot();
         let running = snapshot.get(&self.meta, META_RUNNING).map_err(read_error)?;
@@ -109,13 +146,14 @@ impl Inner {
             .iter(&self.versions)
             .map(|guard| read_value::<RouteVersion>("route version", &guard.value().map_err(read_error)?));
         let pending = lock(&self.lanes).pending();
-        let lanes = pending.into_iter().map(|(lane, ready, waiting)| {
+        let lanes = pending.into_iter().map(|(lane, [ready, waiting, bytes])| {
             let first = self.ready(lane, Offset(0), 1)?;
             let due_first = self.due_from(lane, 0)?;
-            Ok(LaneState { lane, ready, waiting, ready_first: first.first().map(|p| p.offset), due_first })
+            Ok(LaneState { lane, ready, waiting, bytes, ready_first: first.first().map(|p| p.offset), due_first })
         });
         Ok(State {
             epoch: self.epoch,
+            epochs: self.epoch.into(),
             secret: self.secret,
             running_ms: running.map(|ms| read_u64("running time", &ms)).transpose()?.unwrap_or_default(),
             buses: self.buses(&snapshot)?,

@@ -67,6 +67,7 @@ macro_rules! forms {
             }
 
             router_store::log_suite!(Named);
+            router_store::segments_suite!(Named);
         }
     )*};
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use router_core::{
+    clock::Timestamp,
     id::{BusId, BusName, Offset},
     store::{Change, Durability, Error, Ledger, Log, Store},
 };
 use router_store::{
-    conformance::{LedgerForm, LogForm, batch, lane, pending},
+    conformance::{LedgerForm, LogForm, batch, bytes_of, lane, pending},
     memory::MemoryStore,
 };
 
@@ -64,6 +65,10 @@ macro_rules! forms {
             mod log {
                 router_store::log_suite!(super::Named);
             }
+            mod segments {
+                router_store::segments_suite!(super::Named);
+                router_store::remnants_suite!(super::Named);
+            }
             mod ledger {
                 router_store::ledger_suite!(super::Named);
             }
@@ -75,6 +80,7 @@ forms! {
     plain: MemoryStore::new();
     gaps: MemoryStore::with_gaps(42);
     other_gaps: MemoryStore::with_gaps(7);
+    small_segments: MemoryStore::with_gaps(3).segment_bytes(700);
 }
 
 #[tokio::test]
@@ -128,8 +134,9 @@ async fn commit_that_is_wrong_about_an_entry_poisons() {
     for wrong in [
         Change::Put { pending: pending(lane(1), 1, None), replaces: None },
         Change::Put { pending: pending(lane(1), 1, None), replaces: Some(None) },
-        Change::Drop { lane: lane(1), offset: Offset(1), due: None },
-        Change::Drop { lane: lane(1), offset: Offset(2), due: None },
+        Change::Drop { lane: lane(1), offset: Offset(1), due: None, bytes: bytes_of(1) },
+        Change::Drop { lane: lane(1), offset: Offset(1), due: Some(Timestamp(5)), bytes: 7 },
+        Change::Drop { lane: lane(1), offset: Offset(2), due: None, bytes: bytes_of(2) },
     ] {
         let ledger = MemoryStore::new().ledger();
         let epoch = ledger.state().await.unwrap().epoch;

@@ -9,7 +9,7 @@ use router_core::{
     store::{Change, Durability, Ledger, Page, Pending, RouteVersion, Selection, Store},
 };
 use router_store::{
-    conformance::{attempts, dead_letter, lane, pending},
+    conformance::{attempts, bytes_of, dead_letter, lane, pending},
     ledger::{DiskLedger, Options},
     memory::MemoryStore,
 };
@@ -74,7 +74,7 @@ fn change(entries: &mut Entries, draw: Draw) -> Option<Change> {
         Draw::Drop { nth } => {
             let (lane, offset) = *entries.keys().nth(nth % entries.len().max(1))?;
             let due = entries.remove(&(lane, offset))?;
-            Change::Drop { lane, offset, due }
+            Change::Drop { lane, offset, due, bytes: bytes_of(offset.0) }
         }
         Draw::Planned(bus, offset) => Change::Planned(BusId(bus), Offset(offset)),
         Draw::Running(ms) => Change::Running(ms),
@@ -107,6 +107,8 @@ async fn all_of(ledger: &dyn Ledger) -> String {
     }
     for route in 1..4 {
         for at in [0, 17, 40] {
+            let next = Offset(at + u64::from(route) * 9);
+            all += &format!("{:?}", ledger.needed(BusId(1), Offset(at)..next).await.unwrap());
             all += &format!("{:#?}", ledger.ready(lane(route), Offset(at), 7).await.unwrap());
             all += &format!("{:#?}", ledger.due(lane(route), Timestamp(at), 7).await.unwrap());
             all += &format!("{:#?}", ledger.next_due(lane(route), Timestamp(at)).await.unwrap());

@@ -36,7 +36,9 @@ async fn failed_write_or_sync_poisons_every_later_call() {
         poisoned(log.read(Offset(1), 10).await.err());
         poisoned(log.read(Offset(2), 10).await.err());
         poisoned(log.seek(Timestamp(1)).await.err());
-        poisoned(log.trim(Offset(1)).await.err());
+        poisoned(log.reduce(Offset(1), vec![]).await.err());
+        poisoned(log.seal().await.err());
+        poisoned(log.record(Offset(1)).await.err());
         poisoned(log.keys(std::time::Duration::MAX, 1).await.err());
         poisoned(log.close().await.err());
         assert_eq!(log.bounds().1, Offset(2));

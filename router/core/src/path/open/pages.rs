@@ -1,7 +1,7 @@
 //! The open set to and from the ledger: pages that were read, the changes of a commit, dead letters
 //! that are opened again.
 
-use super::super::lane::{Open, State, Violation};
+use super::super::lane::{Fresh, Open, State, Violation};
 use super::{Now, OpenSet, PageOf, Paged};
 use crate::{
     settle,
@@ -102,9 +102,9 @@ impl OpenSet {
                 (open.stored, open.dirty) = (Some(due), false);
             }
         }
-        for (offset, opened_ms) in lane.fresh.drain(..) {
+        for Fresh { offset, opened_ms, bytes } in lane.fresh.drain(..) {
             let attempts = Attempts::default();
-            let pending = Pending { lane: lane.id, offset, due: None, opened_ms, attempts };
+            let pending = Pending { lane: lane.id, offset, due: None, opened_ms, bytes, attempts };
             changes.push(Change::Put { pending, replaces: None });
             lane.ledger_ready += 1;
             lane.readable_after = commit;
@@ -155,7 +155,8 @@ impl OpenSet {
             let offset = letter.id.offset;
             let mut attempts = letter.attempts;
             settle::renew(&mut attempts);
-            let pending = Pending { lane: lane.id, offset, due: None, opened_ms: now.running_ms, attempts };
+            let (opened_ms, bytes) = (now.running_ms, letter.bytes);
+            let pending = Pending { lane: lane.id, offset, due: None, opened_ms, bytes, attempts };
             self.changes.push(Change::DropDeadLetter(letter.id));
             self.changes.push(Change::Put { pending, replaces: None });
             let first =

@@ -65,7 +65,7 @@ impl Sim {
         let retry = RetryPolicy { attempts_max: 2, ..RetryPolicy::default() };
         let route = Arc::new(Route { retry, stats: stats.route(&name), name });
         let target: Arc<dyn Target> = Arc::new(Batches(TargetName::new("t").unwrap(), limits));
-        let mut set = OpenSet::new(Epoch(1), vec![target], vec![(RouteId(1), route, Some(0))]);
+        let mut set = OpenSet::new(Epoch(1).into(), vec![target], vec![(RouteId(1), route, Some(0))]);
         set.limits = Limits::default();
         let (mono, calls, delivered) = (Duration::from_secs(1), Vec::new(), BTreeMap::new());
         Sim { set, stats, mono, tail: 0, calls, delivered, parked: BTreeSet::new() }
