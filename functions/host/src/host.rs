@@ -17,6 +17,7 @@ use crate::{
     context::{Clock, Context, key_of},
     function::{Attr, Failure, Function, Reply},
     log::{Log, Severity},
+    output::{Outlet, Reader},
     settings::{SettingError, Settings},
     state::{Memory, State},
 };
@@ -35,6 +36,7 @@ pub struct Host<F> {
     state: Arc<dyn State>,
     clock: Clock,
     log: Log,
+    outlet: Outlet,
 }
 
 /// An event as a platform brings it.
@@ -85,8 +87,59 @@ impl<F: Function> Host<F> {
     }
 
     fn with(settings: Settings, state: Arc<dyn State>, clock: Clock, log: Log) -> Result<Self, SettingError> {
-        let function = F::start(&settings)?;
-        Ok(Host { function, settings: Arc::new(settings), state, clock, log })
+        let (function, outlet) = (F::start(&settings)?, Outlet::new(&settings)?);
+        Ok(Host { function, settings: Arc::new(settings), state, clock, log, outlet })
+    }
+
+    /// The log of the process, outside of any invocation.
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The settings.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Handles one event of a platform: replies go where [`crate::output`] says, before the event counts as
+    /// handled.
+    pub(crate) async fn deliver(&self, call: Call, reader: Reader) -> Invocation {
+        if let Err(failure) = self.outlet.check::<F>(reader) {
+            self.log.line(Severity::Error, &failure.to_string());
+            return Invocation { answer: Err(failure), logs: Vec::new() };
+        }
+        let deadline = call.deadline.unwrap_or_else(|| Instant::now() + DEADLINE_DEFAULT);
+        let mut invocation = self.invoke(Call { deadline: Some(deadline), ..call }).await;
+        if let Ok(events) = &mut invocation.answer {
+            match self.outlet.send(events, deadline).await {
+                Ok(true) => events.clear(),
+                Ok(false) => {}
+                Err(failure) => {
+                    self.log.line(Severity::Error, &failure.to_string());
+                    invocation.answer = Err(failure);
+                }
+            }
+        }
+        invocation
+    }
+
+    /// Handles the events of one request, in their order, until one fails: then none of the request counts
+    /// as handled, and a repeat does again what was done, or gets it from the state.
+    pub(crate) async fn deliver_all(&self, calls: Vec<Call>, reader: Reader) -> Invocation {
+        let (mut all, mut logs, count) = (Vec::new(), Vec::new(), calls.len());
+        for (index, call) in calls.into_iter().enumerate() {
+            let one = self.deliver(call, reader).await;
+            logs.extend(one.logs);
+            match one.answer {
+                Ok(events) => all.extend(events),
+                Err(failure) if count > 1 => {
+                    let message = format!("event {index} of {count}: {}", failure.message).into();
+                    return Invocation { answer: Err(Failure { message, ..failure }), logs };
+                }
+                Err(failure) => return Invocation { answer: Err(failure), logs },
+            }
+        }
+        Invocation { answer: Ok(all), logs }
     }
 
     /// Handles one event: gives the events that the function replies with.

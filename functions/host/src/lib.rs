@@ -65,8 +65,28 @@ pub mod state;
 pub mod host;
 mod key;
 
+// Where replies go, and how answers look over HTTP.
+pub mod output;
+pub mod wire;
+
+// The platforms, and which of them this process is on.
+#[cfg(feature = "azure")]
+pub mod azure;
+#[cfg(feature = "google")]
+pub mod google;
+#[cfg(feature = "lambda")]
+pub mod lambda;
+pub mod local;
+mod run;
+pub mod server;
+
+// An event in the form of every platform, for the tests of functions.
+#[cfg(feature = "testing")]
+pub mod testing;
+
 pub use context::{Clock, Context};
 pub use function::{Attr, Failure, Function, Kind, Reply, data};
 pub use host::{Call, Host, Invocation};
 pub use log::Severity;
+pub use run::run;
 pub use settings::{SettingError, Settings};
