@@ -3,6 +3,9 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
+use schemas::Code;
+
+use crate::codes;
 
 /// `gocoffee check`.
 mod check;
@@ -24,6 +27,9 @@ mod routes;
 
 /// `gocoffee filter`.
 mod filter;
+
+/// `gocoffee explain`.
+mod explain;
 
 /// Calls of the admin API.
 mod api;
@@ -89,6 +95,7 @@ enum Command {
     Routes(routes::Command),
     #[command(subcommand)]
     Filter(filter::Command),
+    Explain(explain::Args),
 }
 
 /// How a listing is written.
@@ -124,6 +131,7 @@ pub fn main() -> ExitCode {
     let done = match command {
         Command::Check(args) => check::run(&args),
         Command::Filter(command) => filter::run(&command),
+        Command::Explain(args) => explain::run(&args),
         Command::Serve(args) => on_runtime(serve::run(args)),
         Command::Publish(args) => on_runtime(publish::run(args)),
         Command::Status(args) => on_runtime(status::run(args)),
@@ -132,9 +140,9 @@ pub fn main() -> ExitCode {
     };
     match done {
         Ok(exit) => exit.into(),
-        Err(Failure { exit, message }) => {
-            eprintln!("gocoffee: {message}");
-            exit.into()
+        Err(failure) => {
+            eprint!("{failure}");
+            failure.exit.into()
         }
     }
 }
@@ -143,12 +151,20 @@ pub fn main() -> ExitCode {
 #[derive(Debug)]
 struct Failure {
     exit: Exit,
+    code: Code,
     message: String,
 }
 
 impl Failure {
-    fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Failure { exit, message: message.into() }
+    fn new(exit: Exit, code: Code, message: impl Into<String>) -> Self {
+        Failure { exit, code, message: message.into() }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Failure { code, message, .. } = self;
+        writeln!(f, "error[{code}]: {message}\nhelp: gocoffee explain {code}")
     }
 }
 
@@ -156,7 +172,8 @@ type Done = Result<Exit, Failure>;
 
 fn on_runtime(command: impl Future<Output = Done>) -> Done {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| Failure::new(Exit::Unavailable, format!("no threads can be started: {e}")))?;
+    let runtime = runtime
+        .map_err(|e| Failure::new(Exit::Unavailable, codes::PROCESS, format!("no threads can be started: {e}")))?;
     let done = runtime.block_on(command);
     // A blocking read of standard input must not hold the end of the process.
     runtime.shutdown_background();
@@ -169,7 +186,7 @@ fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::No, format!("standard output cannot be written: {e}")))
+            Err(Failure::new(Exit::No, codes::OUTPUT, format!("standard output cannot be written: {e}")))
         }
         _ => Ok(()),
     }
@@ -179,6 +196,6 @@ fn print(text: &str) -> Result<(), Failure> {
 fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     match serde_json::to_string_pretty(value) {
         Ok(text) => print(&format!("{text}\n")),
-        Err(e) => Err(Failure::new(Exit::No, format!("the answer cannot be written as JSON: {e}"))),
+        Err(e) => Err(Failure::new(Exit::No, codes::OUTPUT, format!("the answer cannot be written as JSON: {e}"))),
     }
 }

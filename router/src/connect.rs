@@ -23,7 +23,10 @@ use router_store::{
     store::{DiskStore, Options},
 };
 
-use crate::config::{self, Config, value};
+use crate::{
+    codes,
+    config::{self, Config, value},
+};
 
 /// Why something that the configuration names cannot be had. Each says where, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +52,17 @@ pub enum Error {
     /// The client that all HTTP targets share.
     #[error("TLS cannot be set up: {0}")]
     Client(String),
+}
+
+impl Error {
+    /// Which page says more.
+    pub fn code(&self) -> schemas::Code {
+        match self {
+            Error::Secret { .. } => codes::SECRET_UNREADABLE,
+            Error::Keys(_) | Error::Source(..) | Error::Target(..) => codes::CONFIG_VALUE,
+            Error::Client(_) => codes::TLS_SETUP,
+        }
+    }
 }
 
 /// A source, connected.

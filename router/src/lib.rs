@@ -16,6 +16,9 @@
 /// Names of what is wrong.
 pub mod codes;
 
+/// The page of each.
+pub mod explain;
+
 /// The configuration file.
 pub mod config;
 

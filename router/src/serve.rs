@@ -21,7 +21,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admin,
+    admin, codes,
     config::Config,
     connect::{self, Connected, Opened},
 };
@@ -72,6 +72,20 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Which page says more.
+    pub fn code(&self) -> schemas::Code {
+        match self {
+            Error::Connect(e) => e.code(),
+            Error::Store(e) => e.code(),
+            Error::Path(e) => e.code(),
+            Error::Listen(e) => e.code(),
+            Error::AdminListen { .. } => codes::ADMIN_ADDRESS,
+            Error::Token { .. } => codes::ADMIN_TOKEN_FILE,
+        }
+    }
+}
+
 /// A router that runs. Dropping it stops everything at once, as a crash would; [`Running::stop`] does it in order.
 pub struct Running {
     path: Arc<Path>,
@@ -95,7 +109,7 @@ impl Server {
         self.stop.cancel();
         // A task that panicked has ended too, which is all that is asked here.
         if (&mut self.task).await.is_err() {
-            tracing::error!(addr = %self.addr, "a server ended by a panic");
+            tracing::error!(code = %codes::SERVER_ENDED, addr = %self.addr, "a server ended by a panic");
         }
     }
 }
@@ -140,7 +154,7 @@ pub async fn serve(config: Config, options: Options) -> Result<Running, Error> {
         Err(e) => {
             // The first error is the one to tell; what a stop cannot write is done again after the next start.
             if let Err(second) = end(&path, &opened, STOP_DEADLINE).await {
-                tracing::error!(error = %second, "the store failed while the start was undone");
+                tracing::error!(code = %second.code(), error = %second, "the store failed while the start was undone");
             }
             return Err(e.into());
         }
@@ -178,7 +192,7 @@ fn serve_admin(listener: TcpListener, router: axum::Router, asked: SocketAddr) -
     let stopped = stop.clone().cancelled_owned();
     let task = tokio::spawn(async move {
         if let Err(e) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
-            tracing::error!(error = %e, "the admin API ended");
+            tracing::error!(code = %codes::SERVER_ENDED, error = %e, "the admin API ended");
         }
     });
     Server { addr, stop, task }
@@ -226,7 +240,7 @@ impl Running {
         let deadline_at = tokio::time::Instant::now() + deadline;
         api.ready.store(false, Ordering::Relaxed);
         if tokio::time::timeout_at(deadline_at, listen.end()).await.is_err() {
-            tracing::warn!("requests that were still open at the deadline were cut off");
+            tracing::warn!(code = %router_http::codes::REQUESTS_CUT, "requests that were still open at the deadline were cut off");
         }
         let left = deadline_at.saturating_duration_since(tokio::time::Instant::now());
         let stopped = end(&path, &opened, left).await;

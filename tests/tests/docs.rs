@@ -21,6 +21,10 @@ mod run;
 #[path = "docs/config.rs"]
 mod config;
 
+/// Codes and their pages.
+#[path = "docs/codes.rs"]
+mod codes;
+
 /// Metrics, limits, statuses, links.
 #[path = "docs/facts.rs"]
 mod facts;

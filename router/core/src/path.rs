@@ -51,6 +51,7 @@ pub use self::{
 use crate::{
     admit::{Rules, Window},
     clock::Clock,
+    codes,
     filter::{self, Filter},
     id::{BusId, BusName, LaneId, Offset, RouteId, RouteName, TargetName},
     plan::{self, Planner, Wanted},
@@ -122,6 +123,18 @@ pub enum StartError {
     /// Two of a kind have one name.
     #[error("there are two {0}; each needs a name of its own")]
     Twice(String),
+}
+
+impl StartError {
+    /// Which page says more.
+    pub fn code(&self) -> schemas::Code {
+        match self {
+            StartError::Store(e) => e.code(),
+            StartError::Filter(..) | StartError::Version(_) | StartError::Missing(..) | StartError::Twice(_) => {
+                codes::START_REFUSED
+            }
+        }
+    }
 }
 
 /// A running path. Dropping it stops everything at once, as a crash would; [`Path::stop`] does it in order.
@@ -393,7 +406,7 @@ impl Loops {
                 ended = run => ended,
             };
             if let Err(error) = ended {
-                tracing::error!(%error, "the store has failed: intake, delivery and settling stop");
+                tracing::error!(code = %error.code(), %error, "the store has failed: intake, delivery and settling stop");
                 failing.send_if_modified(|first| first.is_none() && first.replace(error).is_none());
                 dead.cancel();
             }

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::{
     clock::Timestamp,
+    codes,
     id::{BusId, BusName, DeliveryId, Epoch, LaneId, Offset, RouteId, RouteName, TargetName},
 };
 
@@ -54,6 +55,19 @@ pub enum Error {
         /// What is wrong with them, and what to do.
         what: Box<str>,
     },
+}
+
+impl Error {
+    /// Which page says more.
+    pub fn code(&self) -> schemas::Code {
+        match self {
+            Error::Poisoned(_) => codes::STORE_FAILED,
+            Error::NoSpace(_) => codes::STORE_FULL,
+            Error::Trimmed { .. } => codes::TRIMMED,
+            Error::Fenced => codes::FENCED,
+            Error::Damaged { .. } => codes::DAMAGED,
+        }
+    }
 }
 
 // ---------------------------------------------------------------------------------- the log

@@ -269,7 +269,7 @@ fn tls() -> Result<rustls::ClientConfig, rustls::Error> {
     match builder.clone().with_native_roots() {
         Ok(config) => Ok(config.with_no_client_auth()),
         Err(error) => {
-            tracing::warn!(%error, "this machine has no root certificates: every https connection will fail");
+            tracing::warn!(code = %crate::codes::NO_ROOTS, %error, "this machine has no root certificates: every https connection will fail");
             Ok(builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
         }
     }

@@ -28,4 +28,11 @@ schemas::codes! {
     SOME_REFUSED_FOR_NOW = "some-refused-for-now",
     CONNECTIONS_FULL = "connections-full",
     HEADER_TIMEOUT = "header-timeout",
+    EXPOSED = "R0141",
+    LISTEN_ADDRESS = "R0142",
+    LISTEN_PATH = "R0143",
+    TLS_FILES = "R0144",
+    REQUESTS_CUT = "R0145",
+    ACCEPT_REFUSED = "R0146",
+    NO_ROOTS = "R0147",
 }

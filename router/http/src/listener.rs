@@ -222,6 +222,18 @@ pub enum BindError {
     Path(Box<str>),
 }
 
+impl BindError {
+    /// Which page says more.
+    pub fn code(&self) -> schemas::Code {
+        match self {
+            BindError::Exposed(_) => codes::EXPOSED,
+            BindError::Tls(_) => codes::TLS_FILES,
+            BindError::Io { .. } => codes::LISTEN_ADDRESS,
+            BindError::PathTaken(_) | BindError::Path(_) => codes::LISTEN_PATH,
+        }
+    }
+}
+
 /// Whether a request can have exactly this path.
 pub fn is_path(path: &str) -> bool {
     path.starts_with('/')
@@ -340,7 +352,7 @@ impl Listener {
         while !connections.is_empty() {
             tokio::select! {
                 () = tokio::time::sleep_until(deadline) => {
-                    tracing::warn!(connections = connections.len(), "listener stopped before all requests had ended");
+                    tracing::warn!(code = %codes::REQUESTS_CUT, connections = connections.len(), "listener stopped before all requests had ended");
                     break;
                 }
                 accepted = self.socket.accept() => {
@@ -368,7 +380,7 @@ async fn accept(accepted: std::io::Result<(TcpStream, SocketAddr)>) -> Option<Tc
             Some(stream)
         }
         Err(error) => {
-            tracing::warn!(%error, "cannot accept a connection");
+            tracing::warn!(code = %codes::ACCEPT_REFUSED, %error, "cannot accept a connection");
             tokio::time::sleep(ACCEPT_PAUSE).await;
             None
         }

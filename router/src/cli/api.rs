@@ -5,10 +5,11 @@ use router_http::{
     Secret,
     client::{Answer, Client, Error},
 };
+use schemas::Code;
 use serde::de::DeserializeOwned;
 
 use super::{Admin, Exit, Failure};
-use crate::admin::token;
+use crate::{admin::token, codes, explain};
 
 /// The environment variable that holds the token.
 pub const TOKEN_ENV: &str = "GOCOFFEE_ADMIN_TOKEN";
@@ -32,7 +33,7 @@ impl Api {
     }
 
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl serde::Serialize) -> Result<T, Failure> {
-        let json = serde_json::to_vec(body).map_err(|e| Failure::new(Exit::Usage, e.to_string()))?;
+        let json = serde_json::to_vec(body).map_err(|e| Failure::new(Exit::Usage, codes::ARGUMENT, e.to_string()))?;
         let url = format!("{}{path}", self.base);
         self.read(self.client.post_json(&url, Some(&self.token), Bytes::from(json)).await)
     }
@@ -44,29 +45,39 @@ impl Api {
                 let what = "its answer is not what this version expects";
                 Failure::new(
                     Exit::Unavailable,
+                    codes::FOREIGN_ANSWER,
                     format!("{}: {what}: {e}; is it a gocoffee of another version?", self.base),
                 )
             });
         }
         let detail = problem_detail(&answer);
+        let code = problem_code(&answer);
         Err(match answer.status.as_u16() {
             401 => Failure::new(
                 Exit::Unavailable,
+                codes::TOKEN_REFUSED,
                 format!(
                     "{} does not know this token; give the right one by --token-file, {TOKEN_ENV}, or --data with the \
                      router's data folder",
                     self.base
                 ),
             ),
-            400 | 404 => Failure::new(Exit::No, detail),
-            status => Failure::new(Exit::Unavailable, format!("{} answered {status}: {detail}", self.base)),
+            400 | 404 => Failure::new(Exit::No, code, detail),
+            status => Failure::new(Exit::Unavailable, code, format!("{} answered {status}: {detail}", self.base)),
         })
     }
 }
 
 /// The client of the command line.
 pub fn client() -> Result<Client, Failure> {
-    Client::new().map_err(|e| Failure::new(Exit::Unavailable, format!("TLS cannot be set up: {e}")))
+    Client::new().map_err(|e| Failure::new(Exit::Unavailable, codes::TLS_SETUP, format!("TLS cannot be set up: {e}")))
+}
+
+/// The code of a problem, where this program has a page of it.
+fn problem_code(answer: &Answer) -> Code {
+    let problem: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
+    let word = problem.as_ref().and_then(|p| p.get("code")).and_then(|c| c.as_str());
+    word.and_then(explain::code).unwrap_or(codes::API_REFUSED)
 }
 
 /// What a problem says, or the beginning of what came instead of one.
@@ -82,15 +93,19 @@ pub fn unreachable_router(e: &Error, option: &str) -> Failure {
         Error::Connect { .. } => {
             format!("{e}; does the router run? `gocoffee serve` starts it, {option} says where it is")
         }
-        Error::Url(_) => return Failure::new(Exit::Usage, format!("{option}: {e}")),
+        Error::Url(_) => return Failure::new(Exit::Usage, codes::ARGUMENT, format!("{option}: {e}")),
         other => other.to_string(),
     };
-    Failure::new(Exit::Unavailable, message)
+    Failure::new(Exit::Unavailable, codes::NO_ROUTER, message)
 }
 
 fn read_token(admin: &Admin) -> Result<Secret, Failure> {
     let unreadable = |path: &std::path::Path, e: std::io::Error, help: &str| {
-        Failure::new(Exit::Unavailable, format!("the token file `{}` cannot be read: {e}; {help}", path.display()))
+        Failure::new(
+            Exit::Unavailable,
+            codes::TOKEN_UNREADABLE,
+            format!("the token file `{}` cannot be read: {e}; {help}", path.display()),
+        )
     };
     if let Some(path) = &admin.token_file {
         return token::read(path).map_err(|e| unreadable(path, e, "see --token-file"));

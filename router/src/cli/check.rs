@@ -3,7 +3,7 @@
 use std::{io::IsTerminal, path::PathBuf};
 
 use super::{Done, Exit, Failure, Output, print, print_json};
-use crate::config;
+use crate::{codes, config};
 
 /// Finds everything that is wrong with a configuration, at once and offline.
 ///
@@ -25,7 +25,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Done {
-    let loaded = config::load_file(&args.file).map_err(|e| Failure::new(Exit::No, e))?;
+    let loaded = config::load_file(&args.file).map_err(|e| Failure::new(Exit::No, codes::CONFIG_UNREADABLE, e))?;
     match args.output {
         Output::Json => print_json(&loaded.report.to_json())?,
         Output::Table => print(&format!("{}\n", loaded.report.to_text(std::io::stdout().is_terminal())))?,

@@ -7,6 +7,7 @@ use super::{
     table::{ago, count, table},
 };
 use crate::admin::view::{DeadLetter, DeadLetters, Redrive, Redriven};
+use crate::codes;
 
 /// Lists, shows and redrives what could not be delivered.
 #[derive(Debug, clap::Subcommand)]
@@ -134,7 +135,7 @@ async fn show(args: Show) -> Done {
     let api = Api::new(&args.admin)?;
     if args.id.parse::<router_core::id::DeliveryId>().is_err() {
         let message = format!("`{}` is no id of a dead letter; `gocoffee dead-letters ls` shows them", args.id);
-        return Err(Failure::new(Exit::Usage, message));
+        return Err(Failure::new(Exit::Usage, codes::ARGUMENT, message));
     }
     let letter: DeadLetter = api.get(&format!("/api/dead-letters/{}", args.id)).await?;
     match args.admin.output {

@@ -12,7 +12,7 @@ use router_core::filter::{
 use schemas::Event;
 
 use super::{Done, Exit, Failure, Output, print, print_json};
-use crate::config;
+use crate::{codes, config};
 
 /// Tries filters out on an event, without a router.
 #[derive(Debug, clap::Subcommand)]
@@ -77,7 +77,7 @@ pub fn run(command: &Command) -> Done {
 }
 
 fn invalid(message: impl Into<String>) -> Failure {
-    Failure::new(Exit::Usage, message)
+    Failure::new(Exit::Usage, codes::FILTER_INVALID, message)
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
@@ -156,7 +156,9 @@ fn eval(args: &Eval) -> Done {
     };
     match serde_json::to_string(&evaluated) {
         Ok(line) => print(&format!("{line}\n"))?,
-        Err(e) => return Err(Failure::new(Exit::No, format!("the answer cannot be written as JSON: {e}"))),
+        Err(e) => {
+            return Err(Failure::new(Exit::No, codes::OUTPUT, format!("the answer cannot be written as JSON: {e}")));
+        }
     }
     match refused {
         Some(message) => Err(invalid(format!("the expression is invalid: {message}"))),

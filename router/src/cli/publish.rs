@@ -19,6 +19,7 @@ use super::{
     print, print_json,
     table::count,
 };
+use crate::codes;
 
 /// Events of one batch.
 const BATCH_COUNT: usize = 100;
@@ -110,8 +111,9 @@ impl Lines {
         let from: Box<dyn BufRead> = if name == "-" {
             Box::new(BufReader::new(std::io::stdin()))
         } else {
-            let opened =
-                File::open(file).map_err(|e| Failure::new(Exit::No, format!("`{name}` cannot be read: {e}")))?;
+            let opened = File::open(file).map_err(|e| {
+                Failure::new(Exit::No, codes::INPUT_UNREADABLE, format!("`{name}` cannot be read: {e}"))
+            })?;
             Box::new(BufReader::new(opened))
         };
         Ok(Lines { name, from, number: 0 })
@@ -122,7 +124,9 @@ impl Lines {
         loop {
             let mut json = Vec::new();
             let read = self.from.as_mut().take(LINE_BYTES_MAX).read_until(b'\n', &mut json);
-            let read = read.map_err(|e| Failure::new(Exit::No, format!("`{}` cannot be read on: {e}", self.name)))?;
+            let read = read.map_err(|e| {
+                Failure::new(Exit::No, codes::INPUT_UNREADABLE, format!("`{}` cannot be read on: {e}", self.name))
+            })?;
             self.number += 1;
             if read == 0 {
                 return Ok(None);
@@ -130,7 +134,7 @@ impl Lines {
             if json.len() as u64 == LINE_BYTES_MAX && !json.ends_with(b"\n") {
                 let message =
                     format!("line {} is longer than {LINE_BYTES_MAX} bytes; is it one event per line?", self.number);
-                return Err(Failure::new(Exit::No, message));
+                return Err(Failure::new(Exit::No, codes::INPUT_UNREADABLE, message));
             }
             let json = json.trim_ascii();
             if !json.is_empty() {
@@ -192,7 +196,8 @@ struct Publisher {
 
 impl Publisher {
     fn new(args: &Args) -> Result<Self, Failure> {
-        let uri = router_http::client::url(&args.to).map_err(|e| Failure::new(Exit::Usage, format!("--to: {e}")))?;
+        let uri = router_http::client::url(&args.to)
+            .map_err(|e| Failure::new(Exit::Usage, codes::ARGUMENT, format!("--to: {e}")))?;
         let mut request = Request::new(());
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri;
@@ -200,8 +205,9 @@ impl Publisher {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/cloudevents-batch+json"));
         if let Some(key) = args.key.clone().or_else(|| std::env::var(KEY_ENV).ok()).filter(|k| !k.is_empty()) {
             let value = HeaderValue::from_str(&format!("Bearer {key}"));
-            let mut value =
-                value.map_err(|_| Failure::new(Exit::Usage, "the key holds characters that no header can carry"))?;
+            let mut value = value.map_err(|_| {
+                Failure::new(Exit::Usage, codes::ARGUMENT, "the key holds characters that no header can carry")
+            })?;
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
         }
@@ -250,7 +256,7 @@ impl Publisher {
                     "the router took nothing in {RESENDS_MAX} tries; line {from} and later ones are not in. See `gocoffee status`, \
                      then publish the same file again: what is in already deduplicates"
                 );
-                return Err(Failure::new(Exit::Unavailable, message));
+                return Err(Failure::new(Exit::Unavailable, codes::NOT_TAKEN, message));
             }
             tokio::time::sleep(wait.min(WAIT_MAX)).await;
             open.push(batch);
@@ -304,12 +310,19 @@ impl Publisher {
             }
             401 => Err(Failure::new(
                 Exit::Unavailable,
+                codes::KEY_REFUSED,
                 format!("{}: {detail}; give the source's key by {KEY_ENV}", self.to),
             )),
-            404 => {
-                Err(Failure::new(Exit::Unavailable, format!("{}: {detail}; --to names the URL of a source", self.to)))
-            }
-            _ => Err(Failure::new(Exit::Unavailable, format!("{} answered {status}: {detail}", self.to))),
+            404 => Err(Failure::new(
+                Exit::Unavailable,
+                codes::NO_SOURCE_THERE,
+                format!("{}: {detail}; --to names the URL of a source", self.to),
+            )),
+            _ => Err(Failure::new(
+                Exit::Unavailable,
+                codes::API_REFUSED,
+                format!("{} answered {status}: {detail}", self.to),
+            )),
         }
     }
 
@@ -333,7 +346,7 @@ impl Publisher {
         serde_json::from_slice(&answer.body).map_err(|e| {
             let message =
                 format!("{} answered as no gocoffee does: {e}; does --to name a source of a router?", self.to);
-            Failure::new(Exit::Unavailable, message)
+            Failure::new(Exit::Unavailable, codes::FOREIGN_ANSWER, message)
         })
     }
 }

@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Done, Exit, Failure};
 use crate::{
+    codes,
     config::{self, Config},
     serve::{self, Error, Options, Running, STOP_DEADLINE},
 };
@@ -32,7 +33,7 @@ pub async fn run(args: Args) -> Done {
     log_to_stderr();
     let config = load(&args)?;
     if matches!(config.store, config::Store::Memory(_)) {
-        tracing::warn!("the store is in memory: every event is gone when this process ends");
+        tracing::warn!(code = %codes::STORE_IN_MEMORY, "the store is in memory: every event is gone when this process ends");
     }
     let mut signals = Signals::new()?;
     let running = tokio::select! {
@@ -52,8 +53,8 @@ pub async fn run(args: Args) -> Done {
 async fn until_stopped(running: Running, mut signals: Signals) -> Done {
     tokio::select! {
         why = running.failed() => {
-            tracing::error!(error = %why, "the store failed");
-            return Err(Failure::new(Exit::Store, why.to_string()));
+            tracing::error!(code = %why.code(), error = %why, "the store failed");
+            return Err(Failure::new(Exit::Store, why.code(), why.to_string()));
         }
         () = signals.next() => tracing::info!(deadline_s = STOP_DEADLINE.as_secs(), "stopping"),
     }
@@ -63,19 +64,22 @@ async fn until_stopped(running: Running, mut signals: Signals) -> Done {
                 tracing::info!("stopped");
                 Ok(Exit::Ok)
             }
-            Err(why) => Err(Failure::new(Exit::Store, format!("the stop is not whole: {why}"))),
+            Err(why) => Err(Failure::new(Exit::Store, codes::STOP_INCOMPLETE, format!("the stop is not whole: {why}"))),
         },
-        () = signals.next() => Err(Failure::new(Exit::No, "stopped at once by a second signal; the next start recovers")),
+        () = signals.next() => Err(Failure::new(Exit::No, codes::STOPPED_AT_ONCE, "stopped at once by a second signal; the next start recovers")),
     }
 }
 
 fn load(args: &Args) -> Result<Config, Failure> {
-    let loaded = config::load_file(&args.config).map_err(|e| Failure::new(Exit::Config, e))?;
+    let loaded =
+        config::load_file(&args.config).map_err(|e| Failure::new(Exit::Config, codes::CONFIG_UNREADABLE, e))?;
     let report = &loaded.report;
     if !report.findings().is_empty() {
         eprintln!("{}", report.to_text(std::io::stderr().is_terminal()));
     }
-    loaded.config.ok_or_else(|| Failure::new(Exit::Config, "the configuration has errors; nothing was started"))
+    loaded.config.ok_or_else(|| {
+        Failure::new(Exit::Config, codes::CONFIG_REFUSED, "the configuration has errors; nothing was started")
+    })
 }
 
 fn start_failure(e: Error) -> Failure {
@@ -86,7 +90,7 @@ fn start_failure(e: Error) -> Failure {
         Error::Path(_) => Exit::Config,
         _ => Exit::Unavailable,
     };
-    Failure::new(exit, e.to_string())
+    Failure::new(exit, e.code(), e.to_string())
 }
 
 struct Signals {
@@ -96,8 +100,10 @@ struct Signals {
 
 impl Signals {
     fn new() -> Result<Self, Failure> {
-        let listen =
-            |kind| signal(kind).map_err(|e| Failure::new(Exit::Unavailable, format!("signals cannot be heard: {e}")));
+        let listen = |kind| {
+            signal(kind)
+                .map_err(|e| Failure::new(Exit::Unavailable, codes::PROCESS, format!("signals cannot be heard: {e}")))
+        };
         Ok(Signals { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 

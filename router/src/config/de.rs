@@ -11,10 +11,13 @@ use serde::de::{
     Visitor,
 };
 
+use schemas::Code;
+
 use super::{
     report::{FINDINGS_MAX, Finding, hint, nearest},
     yaml::{Entry, Kind, Node},
 };
+use crate::codes;
 
 /// The newtype that is a mapping of independent entries: an error in one is noted, and the others are read on.
 pub const ITEMS: &str = "gocoffee::Items";
@@ -50,7 +53,7 @@ pub fn read<T: DeserializeOwned>(root: &Node, findings: &mut Vec<Finding>) -> Re
         for e in errors {
             let (span, id) = e.place.unwrap_or((root.span.clone(), root.id));
             if !e.silent {
-                findings.push(Finding { help: e.help, ..Finding::error(span, e.message) });
+                findings.push(Finding { help: e.help, ..Finding::error(span, e.message).code(e.code) });
             }
             anew |= id != root.id && notes.left_out.borrow_mut().insert(id);
         }
@@ -84,17 +87,25 @@ pub struct Error {
     /// Where, and which node to leave out.
     place: Option<(Range<usize>, usize)>,
     missing: Option<&'static str>,
+    code: Code,
     silent: bool,
 }
 
 impl Error {
     fn new(message: impl Into<String>) -> Self {
-        Error { message: message.into(), help: None, place: None, missing: None, silent: false }
+        Error {
+            message: message.into(),
+            help: None,
+            place: None,
+            missing: None,
+            code: codes::CONFIG_VALUE,
+            silent: false,
+        }
     }
 
     fn unknown(what: &str, name: &str, names: &'static [&'static str]) -> Self {
         let help = hint(name, names.iter().copied(), "what can stand here");
-        Error { help: Some(help), ..Error::new(format!("unknown {what} `{name}`")) }
+        Error { help: Some(help), code: codes::UNKNOWN_KEY, ..Error::new(format!("unknown {what} `{name}`")) }
     }
 }
 
@@ -120,7 +131,7 @@ impl de::Error for Error {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Error { missing: Some(field), ..Error::new(format!("the key `{field}` is missing")) }
+        Error { missing: Some(field), code: codes::MISSING_KEY, ..Error::new(format!("the key `{field}` is missing")) }
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {

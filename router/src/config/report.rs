@@ -3,7 +3,10 @@
 
 use std::ops::Range;
 
+use schemas::Code;
 use serde::Serialize;
+
+use crate::codes;
 
 /// Findings of one report: a file with more is a file of another kind.
 pub const FINDINGS_MAX: usize = 100;
@@ -23,6 +26,8 @@ pub enum Severity {
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
+    /// Which page says more.
+    pub code: Code,
     /// Its bytes in the file.
     pub span: Range<usize>,
     /// What is wrong.
@@ -34,12 +39,19 @@ pub struct Finding {
 impl Finding {
     /// An error.
     pub fn error(span: Range<usize>, message: impl Into<String>) -> Self {
-        Finding { severity: Severity::Error, span, message: message.into(), help: None }
+        Finding { severity: Severity::Error, code: codes::CONFIG_VALUE, span, message: message.into(), help: None }
     }
 
     /// A warning.
     pub fn warning(span: Range<usize>, message: impl Into<String>) -> Self {
-        Finding { severity: Severity::Warning, ..Finding::error(span, message) }
+        Finding { severity: Severity::Warning, code: codes::CONFIG_WARNING, ..Finding::error(span, message) }
+    }
+
+    /// Names the page that says more.
+    #[must_use]
+    pub fn code(mut self, code: Code) -> Self {
+        self.code = code;
+        self
     }
 
     /// Says what to do.
@@ -64,6 +76,7 @@ pub struct Report {
 #[derive(Debug, Serialize)]
 struct Row<'a> {
     severity: Severity,
+    code: &'a str,
     file: &'a str,
     line: usize,
     column: usize,
@@ -151,10 +164,13 @@ impl Report {
             let help = finding.help.as_ref().map(|help| format!("{margin} = {help}\n")).unwrap_or_default();
             out.push_str(&format!(
                 "{}: {}\n{margin}--> {}:{number}:{column}\n{number} | {line}\n{margin} | {caret}\n{help}\n",
-                paint(code, name),
+                paint(code, &format!("{name}[{}]", finding.code)),
                 finding.message,
                 self.file,
             ));
+        }
+        if let Some(first) = self.findings.first() {
+            out.push_str(&format!("help: `gocoffee explain {}` says more, as of every code\n", first.code));
         }
         out.push_str(&self.summary());
         if self.cut {
@@ -176,7 +192,7 @@ impl Report {
         }
     }
 
-    /// The findings as JSON: `{file, errors, warnings, findings: [{severity, file, line, column, message, help}]}`.
+    /// The findings as JSON: `{file, errors, warnings, findings: [{severity, code, file, line, column, message, help}]}`.
     pub fn to_json(&self) -> serde_json::Value {
         let rows: Vec<Row<'_>> = self
             .findings
@@ -185,6 +201,7 @@ impl Report {
                 let (line, text, part) = self.locate(f);
                 Row {
                     severity: f.severity,
+                    code: f.code.0,
                     file: &self.file,
                     line,
                     column: Self::column(text, part.start),

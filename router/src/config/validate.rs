@@ -10,6 +10,7 @@ use std::{
 use http::HeaderName;
 use router_core::filter;
 use router_http::{
+    codes::EXPOSED,
     listener::{Exposure, exposed},
     target::ConfigError,
 };
@@ -20,7 +21,7 @@ use super::{
     value::Secret,
     yaml::Node,
 };
-use crate::connect;
+use crate::{codes, connect};
 
 /// Headers that the router writes itself.
 const OWN_HEADERS: [&str; 9] = [
@@ -46,6 +47,16 @@ impl Cx<'_> {
         self.findings.push(finding);
     }
 
+    fn exposed(&mut self, keys: &[&str], message: impl Into<String>, help: &str) {
+        let finding = Finding::error(self.root.place(keys), message).code(EXPOSED).help(help);
+        self.findings.push(finding);
+    }
+
+    fn unreadable(&mut self, keys: &[&str], message: String) {
+        let finding = Finding::warning(self.root.place(keys), message).code(codes::SECRET_UNREADABLE);
+        self.findings.push(finding.help("`gocoffee serve` needs it"));
+    }
+
     fn warning(&mut self, keys: &[&str], message: impl Into<String>, help: impl Into<String>) {
         let finding = Finding::warning(self.root.place(keys), message).help(help);
         self.findings.push(finding);
@@ -59,7 +70,8 @@ impl Cx<'_> {
     fn known(&mut self, keys: &[&str], what: &str, name: &str, names: &BTreeSet<String>) {
         if !names.contains(name) {
             let help = hint(name, names.iter().map(String::as_str), &format!("{what}s"));
-            self.error(keys, format!("there is no {what} `{name}`"), help);
+            let finding = Finding::error(self.root.place(keys), format!("there is no {what} `{name}`"));
+            self.findings.push(finding.code(codes::UNKNOWN_NAME).help(help));
         }
     }
 
@@ -67,7 +79,7 @@ impl Cx<'_> {
     /// refuses to start without them.
     fn secret(&mut self, keys: &[&str], secret: &Secret) {
         if let Err(e) = secret.resolve() {
-            self.warning(keys, e.message, "`gocoffee serve` needs it");
+            self.unreadable(keys, e.message);
         }
     }
 }
@@ -99,6 +111,31 @@ pub fn validate(config: &Config, root: &Node, findings: &mut Vec<Finding>) {
         cx.known(&["routes", name.as_str(), "bus"], "bus", r.bus.as_str(), &buses);
         cx.known(&["routes", name.as_str(), "to"], "target", r.to.as_str(), &targets);
         route(name.as_str(), r, &mut cx);
+    }
+    unused(&mut cx);
+}
+
+/// Targets that no route names, and buses that nothing feeds and nothing reads. Looked up as they are written,
+/// so that a route with a mistake elsewhere still counts.
+fn unused(cx: &mut Cx<'_>) {
+    let (mut targets, mut buses) = (BTreeSet::new(), BTreeSet::from([DEFAULT_BUS]));
+    for route in cx.root.get(&["routes"]).map(Node::entries).unwrap_or_default() {
+        targets.extend(route.value.get(&["to"]).and_then(Node::text));
+        buses.extend(route.value.get(&["bus"]).and_then(Node::text));
+    }
+    for source in cx.root.get(&["sources"]).map(Node::entries).unwrap_or_default() {
+        let kinds = source.value.entries().iter();
+        buses.extend(kinds.filter_map(|kind| kind.value.get(&["bus"]).and_then(Node::text)));
+    }
+    let ways = [
+        ("targets", targets, "no route delivers to the target", "name it in a route's `to`, or remove it"),
+        ("buses", buses, "no source feeds and no route reads the bus", "name it in a source or route, or remove it"),
+    ];
+    for (section, used, what, help) in ways {
+        for name in cx.names(section).iter().filter(|name| !used.contains(name.as_str())) {
+            let span = cx.root.get(&[section]).and_then(|s| s.entry(name)).map_or(0..0, |e| e.key_span.clone());
+            cx.findings.push(Finding::warning(span, format!("{what} `{name}`")).code(codes::UNUSED).help(help));
+        }
     }
 }
 
@@ -137,7 +174,7 @@ fn listeners(config: &Config, cx: &mut Cx<'_>) {
         Ok(()) => {}
         Err(Exposure::Open { addr, path }) => {
             let message = format!("{}, and everyone there could send to {path}", reach(addr));
-            cx.error(&["listen"], message, "give `keys`, or `tls.client_ca`, or say `open: true`");
+            cx.exposed(&["listen"], message, "give `keys`, or `tls.client_ca`, or say `open: true`");
         }
         Err(e) => {
             let help = "give `tls: { cert, key }`, or say `behind_proxy: true` where a proxy ends TLS";
@@ -145,20 +182,20 @@ fn listeners(config: &Config, cx: &mut Cx<'_>) {
                 Exposure::Readable(addr) => format!("{}, and there is no TLS", reach(addr)),
                 other => other.to_string(),
             };
-            cx.error(&["listen"], message, help);
+            cx.exposed(&["listen"], message, help);
         }
     }
     let admin = config.admin.listen;
     if !admin.ip().is_loopback() {
         let help = "write 127.0.0.1 or [::1], and put a proxy with TLS in front of it";
-        cx.error(&["admin", "listen"], format!("{}, and there is no TLS", reach(admin)), help);
+        cx.exposed(&["admin", "listen"], format!("{}, and there is no TLS", reach(admin)), help);
     }
     if let Some(tls) = &config.tls {
         let files = [("cert", Some(&tls.cert)), ("key", Some(&tls.key)), ("client_ca", tls.client_ca.as_ref())];
         for (key, file) in files.into_iter().filter_map(|(key, file)| Some((key, file?))) {
             if let Err(e) = std::fs::File::open(file) {
                 let message = format!("the file `{}` cannot be read: {e}", file.display());
-                cx.warning(&["tls", key], message, "`gocoffee serve` needs it");
+                cx.unreadable(&["tls", key], message);
             }
         }
     }
@@ -215,7 +252,8 @@ fn sources(config: &Config, cx: &mut Cx<'_>) {
             cx.error(&at, format!("`{path}` is no path"), "write a path without query, e.g. `/events`");
         } else if let Some(first) = paths.insert(path.as_str(), name.as_str()) {
             let message = format!("the sources `{first}` and `{name}` have the same path `{path}`");
-            cx.error(&at, message, "give each source its own path");
+            let finding = Finding::error(cx.root.place(&at), message).code(codes::TWICE);
+            cx.findings.push(finding.help("give each source its own path"));
         }
         let before = cx.findings.len();
         for key in keys {
@@ -314,6 +352,6 @@ fn route(name: &str, route: &Route, cx: &mut Cx<'_>) {
         let keys = ["routes", name, "filter"];
         let span = cx.root.get(&keys).and_then(|node| node.place_of_path(&path));
         let span = span.unwrap_or_else(|| cx.root.place(&keys));
-        cx.findings.push(Finding::error(span, format!("{path}: {message}")));
+        cx.findings.push(Finding::error(span, format!("{path}: {message}")).code(codes::FILTER_INVALID));
     }
 }

@@ -3,11 +3,15 @@
 //! Taken is what a configuration needs: one document of mappings, lists and scalars. Aliases and tags are
 //! refused by name rather than read in one of several ways, and a repeated key is a finding, never a choice.
 
-use std::{collections::HashSet, ops::Range};
+use std::{
+    collections::{HashMap, hash_map},
+    ops::Range,
+};
 
 use granit_parser::{Event, Parser, ScalarStyle};
 
-use super::report::Finding;
+use super::report::{FINDINGS_MAX, Finding};
+use crate::codes;
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]
@@ -51,6 +55,14 @@ impl Node {
     /// Whether nothing was written: an empty value, `~` or `null`.
     pub fn is_null(&self) -> bool {
         matches!(&self.kind, Kind::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
+    }
+
+    /// The text of a scalar.
+    pub fn text(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Scalar { text, .. } => Some(text),
+            _ => None,
+        }
     }
 
     /// The entries of a mapping; none of anything else.
@@ -139,7 +151,7 @@ fn is_json_word(text: &str) -> bool {
 
 /// Reads a document. What is wrong goes to `findings`; `None` when there is no tree to go on with.
 pub fn read(source: &str, findings: &mut Vec<Finding>) -> Option<Node> {
-    let mut builder = Builder { findings, open: Vec::new(), root: None, ids: 0, documents: 0 };
+    let mut builder = Builder { source, findings, open: Vec::new(), root: None, ids: 0, documents: 0 };
     for next in Parser::new_from_str(source) {
         match next {
             Ok((event, span)) => {
@@ -150,7 +162,9 @@ pub fn read(source: &str, findings: &mut Vec<Finding>) -> Option<Node> {
             }
             Err(e) => {
                 let at = e.marker().byte_offset().unwrap_or(source.len()).min(source.len());
-                builder.findings.push(Finding::error(at..at, format!("this is not YAML: {}", e.info())));
+                builder
+                    .findings
+                    .push(Finding::error(at..at, format!("this is not YAML: {}", e.info())).code(codes::CONFIG_SYNTAX));
                 return None;
             }
         }
@@ -169,11 +183,12 @@ struct Open {
     /// The value goes nowhere: its key was there already or is none.
     drop_next: bool,
     /// The keys so far: a search through the entries would make a long mapping quadratic.
-    keys: HashSet<String>,
+    keys: HashMap<String, usize>,
     kind: Kind,
 }
 
 struct Builder<'a> {
+    source: &'a str,
     findings: &'a mut Vec<Finding>,
     open: Vec<Open>,
     root: Option<Node>,
@@ -194,7 +209,9 @@ impl Builder<'_> {
         if anchor != 0 || tag {
             let what = if tag { "tags (`!name`)" } else { "anchors and aliases (`&name`, `*name`)" };
             self.findings.push(
-                Finding::error(span.clone(), format!("YAML {what} are not read here")).help("write the value out"),
+                Finding::error(span.clone(), format!("YAML {what} are not read here"))
+                    .code(codes::CONFIG_SYNTAX)
+                    .help("write the value out"),
             );
         }
         match event {
@@ -202,7 +219,11 @@ impl Builder<'_> {
                 self.documents += 1;
                 if self.documents > 1 {
                     let message = "a second document begins here; a configuration is one document";
-                    self.findings.push(Finding::error(span, message).help("remove the line `---` or what follows it"));
+                    self.findings.push(
+                        Finding::error(span, message)
+                            .code(codes::CONFIG_SYNTAX)
+                            .help("remove the line `---` or what follows it"),
+                    );
                     return false;
                 }
             }
@@ -235,7 +256,7 @@ impl Builder<'_> {
 
     fn begin(&mut self, start: usize, kind: Kind) {
         let id = self.number();
-        self.open.push(Open { id, start, key: None, drop_next: false, keys: HashSet::new(), kind });
+        self.open.push(Open { id, start, key: None, drop_next: false, keys: HashMap::new(), kind });
     }
 
     /// Hands a finished node to what is open: as a key, a value, an item, or the root.
@@ -256,13 +277,25 @@ impl Builder<'_> {
             return entries.push(Entry { key, key_span, value: node });
         }
         let Kind::Scalar { text, .. } = node.kind else {
-            self.findings.push(Finding::error(node.span, "a key is one word, not a list or a mapping"));
+            self.findings.push(
+                Finding::error(node.span, "a key is one word, not a list or a mapping").code(codes::CONFIG_SYNTAX),
+            );
             open.drop_next = true;
             return;
         };
-        if !open.keys.insert(text.clone()) {
-            let message = format!("the key `{text}` is here a second time");
-            self.findings.push(Finding::error(node.span, message).help("keep one of the two"));
+        let first = match open.keys.entry(text.clone()) {
+            hash_map::Entry::Occupied(first) => Some(*first.get()),
+            hash_map::Entry::Vacant(free) => {
+                free.insert(node.span.start);
+                None
+            }
+        };
+        // Beyond what a report holds nobody is told the line, and a flood costs no second look at the file.
+        let known = self.findings.len() < FINDINGS_MAX;
+        if let Some(first) = first {
+            let line = self.source.get(..first).filter(|_| known).map_or(0, |before| before.matches('\n').count() + 1);
+            let message = format!("the key `{text}` is here a second time, the first is in line {line}");
+            self.findings.push(Finding::error(node.span, message).code(codes::TWICE).help("keep one of the two"));
             open.drop_next = true;
         } else {
             open.key = Some((text, node.span));

@@ -19,6 +19,9 @@
 //! # });
 //! ```
 
+/// Names of what a data folder has.
+pub mod codes;
+
 /// The form in memory: the oracle.
 pub mod memory;
 

@@ -28,6 +28,7 @@ use router_core::{
 };
 
 use crate::{
+    codes,
     disk::{
         self, DiskLog, Lock, LockError,
         files::{Files, RealFiles},
@@ -59,6 +60,18 @@ pub enum Error {
     /// The ledger does not open.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl Error {
+    /// Which page says more.
+    pub fn code(&self) -> schemas::Code {
+        match self {
+            Error::Lock(LockError::Held(_)) => codes::FOLDER_HELD,
+            Error::Lock(LockError::Io(..)) | Error::Io(..) => codes::FOLDER_UNREADABLE,
+            Error::LogWithoutLedger { .. } => codes::LOG_WITHOUT_LEDGER,
+            Error::Store(e) => e.code(),
+        }
+    }
 }
 
 /// How a store is opened.

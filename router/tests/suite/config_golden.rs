@@ -55,7 +55,7 @@ fn listener_that_others_reach_needs_keys_and_tls() {
         assert_eq!(first_of(&format!("{listen}\n{rest}")), "gocoffee.yaml: ok", "{rest}");
     }
     let tls = first_of(&format!("{listen}\n{key}\ntls: {{ cert: /no/cert.pem, key: /no/key.pem }}"));
-    assert!(tls.starts_with("warning: the file `/no/cert.pem` cannot be read"), "{tls}");
+    assert!(tls.starts_with("warning[R0010]: the file `/no/cert.pem` cannot be read"), "{tls}");
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn keys_that_cannot_be_are_found() {
         ("{ name: a, secret: s, source: [/x] }", "unknown key `source`"),
     ] {
         let said = first_of(&format!("keys: [{keys}]"));
-        assert!(said.starts_with("error: ") && said.contains(says), "{keys}: {said}");
+        assert!(said.starts_with("error[R") && said.contains(says), "{keys}: {said}");
     }
 }
 
@@ -145,7 +145,8 @@ fn what_only_the_target_itself_refuses_is_found_too() {
     let report = config::load("gocoffee.yaml", text).report;
     let lines: Vec<u64> =
         report.to_json()["findings"].as_array().unwrap().iter().map(|f| f["line"].as_u64().unwrap()).collect();
-    assert_eq!(lines, [1, 2], "{}", report.to_text(false));
+    // In line 2 the target, which no route names, and its header.
+    assert_eq!(lines, [1, 2, 2], "{}", report.to_text(false));
     assert!(!report.to_text(false).contains("has space"));
 }
 
@@ -168,4 +169,12 @@ fn no_flood_of_warnings_carries_an_error_away() {
     let loaded = config::load("gocoffee.yaml", &format!("targets:\n{targets}routes: {{ r: {{ to: nowhere }} }}\n"));
     assert!(loaded.config.is_none());
     assert_eq!((loaded.report.errors(), loaded.report.findings().len()), (1, 100));
+}
+
+#[test]
+fn unused_and_repeated_names_are_found_with_their_places() {
+    let text = "sources: { w: { http: { path: /e, bus: fed } } }\nbuses: { fed: {}, idle: {} }\n\
+                targets:\n  used: { http: { url: 'http://127.0.0.1/' } }\n  spare: { http: { url: 'http://127.0.0.1/' } }\n\
+                routes: { r: { to: used, too: 1 } }\nlisten: 127.0.0.1:1\nlisten: 127.0.0.1:2\n";
+    insta::assert_snapshot!(config::load("gocoffee.yaml", text).report.to_text(false));
 }

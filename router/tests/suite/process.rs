@@ -27,7 +27,7 @@ async fn ready(lines: &mut Lines<BufReader<ChildStderr>>) -> serde_json::Value {
 #[tokio::test]
 async fn help_of_every_command_has_examples_and_stays_as_it_is() {
     let mut all = String::new();
-    let commands: [&[&str]; 14] = [
+    let commands: [&[&str]; 15] = [
         &[],
         &["serve"],
         &["check"],
@@ -42,6 +42,7 @@ async fn help_of_every_command_has_examples_and_stays_as_it_is() {
         &["filter"],
         &["filter", "test"],
         &["filter", "eval"],
+        &["explain"],
     ];
     for command in commands {
         let (exit, out, _) = run(&[command, &["--help"]].concat(), "").await;
@@ -120,6 +121,25 @@ async fn serve_is_ready_with_its_addresses_keeps_events_and_stops_on_a_signal() 
         assert!(rest.contains("\"stopped\""), "{rest}");
         assert!(!rest.contains("s3cr3t"));
     }
+}
+
+/// Goal: what stands in brackets behind an error is what `explain` takes, whether it is the program's own or
+/// what a router answered.
+#[tokio::test]
+async fn errors_name_the_page_that_explains_them() {
+    let (exit, _, err) = run(&["check", "/nonexistent.yaml"], "").await;
+    assert_eq!(exit, 1);
+    assert!(err.starts_with("error[R0001]: ") && err.ends_with("\nhelp: gocoffee explain R0001\n"), "{err}");
+    let (exit, out, _) = run(&["explain", "r0001"], "").await;
+    assert_eq!(exit, 0);
+    insta::assert_snapshot!(out);
+    let (_, out, _) = run(&["explain", "no-space", "--output", "json"], "").await;
+    let page: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert!(["title", "cause", "check", "fix"].iter().all(|part| page[part].is_string()), "{page}");
+    let (exit, _, err) = run(&["explain", "no-spice"], "").await;
+    assert!(exit == 1 && err.contains("did you mean `no-space`?"), "{err}");
+    let (_, out, _) = run(&["explain"], "").await;
+    assert!(out.lines().count() > 100 && out.contains("\nkey-source "), "{out}");
 }
 
 /// Goal: the real listener over TLS: what a key may not claim is refused by name, what it may is taken,

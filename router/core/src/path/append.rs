@@ -171,7 +171,7 @@ impl Appender {
         let offsets = match self.log.append(self.clock.wall(), batch).await {
             Ok(offsets) => Ok(offsets),
             Err(Error::NoSpace(why)) => {
-                tracing::warn!(%why, "no space left for events: senders are told to come back");
+                tracing::warn!(code = %codes::STORE_FULL, %why, "no space left for events: senders are told to come back");
                 Err(busy(codes::NO_SPACE, "the router's disk is full; send it again later"))
             }
             Err(fatal) => return Err(fatal),
@@ -249,7 +249,7 @@ impl Appender {
         if kept.body() != again.body() {
             self.stats.duplicate_differs.add(1);
             let (id, source) = (again.id(), again.source());
-            tracing::warn!(%from, id, source, "an event came again under the same source and id with other content; the first one, in {place}, is kept");
+            tracing::warn!(code = %codes::DUPLICATE_DIFFERS, %from, id, source, "an event came again under the same source and id with other content; the first one, in {place}, is kept");
         }
     }
 }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    codes,
     id::{BusId, Epoch, LaneId, Offset, RouteId},
     settle::Verdict,
     stats::{Stats, Status},
@@ -187,7 +188,7 @@ impl Dispatcher {
                 let why = outcomes.first().and_then(|(_, o)| o.facts().note.clone()).unwrap_or_default();
                 match (self.set.finished(target, lane, probe, outcomes, now), name) {
                     (Verdict::Opened(wait), Some(target)) if !probe => {
-                        tracing::warn!(%target, wait_ms = wait.as_millis(), %why, "breaker open: deliveries to the target wait");
+                        tracing::warn!(code = %codes::BREAKER_OPEN, %target, wait_ms = wait.as_millis(), %why, "breaker open: deliveries to the target wait");
                     }
                     (Verdict::Closed, Some(target)) => {
                         tracing::info!(%target, "breaker closed: the target works again")
@@ -271,7 +272,7 @@ impl Dispatcher {
                 Ok(())
             }
             Err(Error::NoSpace(why)) => {
-                tracing::warn!(%why, "no space left for what is owed: the ledger is tried again");
+                tracing::warn!(code = %codes::STORE_FULL, %why, "no space left for what is owed: the ledger is tried again");
                 self.commit.again = Some((changes, durability, now.mono + NO_SPACE_WAIT));
                 Ok(())
             }
@@ -367,7 +368,7 @@ async fn deliver(target: Arc<dyn Target>, deadline: Duration, batch: Vec<Deliver
         Ok(outcomes) if outcomes.len() == batch.len() => outcomes,
         Ok(outcomes) => {
             let (got, want) = (outcomes.len(), batch.len());
-            tracing::error!(target = %target.name(), got, want, "the adapter of a target answered for a wrong number of deliveries; all are tried again");
+            tracing::error!(code = %codes::ADAPTER_BUG, target = %target.name(), got, want, "the adapter of a target answered for a wrong number of deliveries; all are tried again");
             all("the adapter answered for a wrong number of deliveries")
         }
         Err(_) => all(&format!("no answer within {} ms", deadline.as_millis())),

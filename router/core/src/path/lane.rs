@@ -111,7 +111,7 @@ pub(super) struct Route {
 impl Route {
     /// A route that the ledger has deliveries but no name of.
     pub fn nameless(id: RouteId) -> Self {
-        tracing::error!(route = id.0, "the ledger owes deliveries to a route that it has no name of; they are kept");
+        tracing::error!(code = %crate::codes::LANE_UNKNOWN, route = id.0, "the ledger owes deliveries to a route that it has no name of; they are kept");
         Route { name: id.nameless(), retry: RetryPolicy::default(), stats: Arc::default() }
     }
 }

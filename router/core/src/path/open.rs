@@ -529,7 +529,7 @@ impl OpenSet {
                 lane.set(offset, State::Ready);
                 if let Outcome::Stop { code, .. } = outcome {
                     lane.stopped = Some(code);
-                    tracing::warn!(route = %lane.route.name, code = code.0, "lane stopped: its target says that it is gone; a restart tries it again");
+                    tracing::warn!(code = %crate::codes::LANE_STOPPED, route = %lane.route.name, answer = code.0, "lane stopped: its target says that it is gone; a restart tries it again");
                 }
             }
             Settlement::DeadLetter(reason, note) => self.bury(at, offset, reason, note, now),

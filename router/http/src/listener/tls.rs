@@ -92,7 +92,7 @@ impl Tls {
             tokio::time::sleep(self.every).await;
             let this = self.clone();
             if let Err(error) = tokio::task::spawn_blocking(move || this.renew()).await {
-                tracing::error!(%error, "certificates could not be looked at");
+                tracing::error!(code = %crate::codes::TLS_FILES, %error, "certificates could not be looked at");
             }
         }
     }
@@ -118,7 +118,7 @@ impl Tls {
     fn refuse(&self, digest: Digest, error: &TlsError) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if state.refused.replace(digest) != Some(digest) {
-            tracing::error!(%error, "changed certificates cannot be used; the router goes on with the old ones");
+            tracing::error!(code = %crate::codes::TLS_FILES, %error, "changed certificates cannot be used; the router goes on with the old ones");
         }
     }
 }

@@ -284,7 +284,7 @@ impl Shared {
     /// The first reason stays.
     fn poison(&self, why: String) -> Error {
         let why = self.failed.get_or_init(|| {
-            tracing::error!(dir = %self.dir.display(), why, "the log failed");
+            tracing::error!(code = %router_core::codes::STORE_FAILED, dir = %self.dir.display(), why, "the log failed");
             why.into()
         });
         Error::Poisoned(why.clone())

@@ -118,7 +118,7 @@ pub(super) fn write(
     match attempt() {
         Ok(()) => Ok(true),
         Err(e) if is_no_space(&e) => {
-            tracing::warn!(path = %path.display(), "no space for a side file; it is made again when it is needed");
+            tracing::warn!(code = %crate::codes::SIDE_FILE_LATER, path = %path.display(), "no space for a side file; it is made again when it is needed");
             // What is left of it is removed at the next open at the latest.
             files.remove(&passing).unwrap_or_default();
             Ok(false)
