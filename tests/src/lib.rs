@@ -15,3 +15,6 @@ pub mod world;
 
 /// Who is owed what, and what became of it.
 pub mod oracle;
+
+/// The path and the log in simulated time, on simulated files.
+pub mod sim;

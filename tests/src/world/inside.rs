@@ -122,30 +122,12 @@ impl Inside {
         let end = Instant::now() + LISTED;
         loop {
             let counted: u64 = self.status().await.routes.iter().map(|r| r.dead_letters).sum();
-            let parked = self.list().await;
+            let parked = parked(&self.path).await;
             if parked.len() as u64 == counted {
                 return parked;
             }
             assert!(Instant::now() < end, "{counted} dead letters are counted, {} are listed", parked.len());
             tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    async fn list(&self) -> Vec<Parked> {
-        let mut parked = Vec::new();
-        let mut page = Page { after: None, count_max: 500 };
-        loop {
-            let letters = self.path.dead_letters(&Selection::default(), page).await.expect("dead letters");
-            let Some(last) = letters.last() else { return parked };
-            page.after = Some(last.id);
-            for letter in letters {
-                let record = self.path.record(&letter.id).await.expect("the store reads");
-                let event = record.expect("the payload of an open dead letter is kept").event;
-                let attrs: BTreeMap<String, String> = event.attrs().map(|(n, v)| (n.into(), v.to_string())).collect();
-                let print = Fingerprint::of(attrs.iter().map(|(n, v)| (n.as_str(), v.as_str())), event.data());
-                let key = Key { source: event.source().into(), id: event.id().into() };
-                parked.push(Parked { route: letter.route.to_string(), key, print, delivery: letter.id.to_string() });
-            }
         }
     }
 
@@ -173,6 +155,28 @@ impl Inside {
         drop(self.path);
         // What the path spawned ends at its next turn of the executor.
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// All open dead letters with their payloads.
+///
+/// # Panics
+/// When one has none, or the store fails.
+pub async fn parked(path: &Path) -> Vec<Parked> {
+    let mut parked = Vec::new();
+    let mut page = Page { after: None, count_max: 500 };
+    loop {
+        let letters = path.dead_letters(&Selection::default(), page).await.expect("dead letters");
+        let Some(last) = letters.last() else { return parked };
+        page.after = Some(last.id);
+        for letter in letters {
+            let record = path.record(&letter.id).await.expect("the store reads");
+            let event = record.expect("the payload of an open dead letter is kept").event;
+            let attrs: BTreeMap<String, String> = event.attrs().map(|(n, v)| (n.into(), v.to_string())).collect();
+            let print = Fingerprint::of(attrs.iter().map(|(n, v)| (n.as_str(), v.as_str())), event.data());
+            let key = Key { source: event.source().into(), id: event.id().into() };
+            parked.push(Parked { route: letter.route.to_string(), key, print, delivery: letter.id.to_string() });
+        }
     }
 }
 

@@ -262,6 +262,11 @@ impl SimFiles {
         lock(&self.state).faults.push((call, nth.max(1), fault));
     }
 
+    /// Forgets the faults that are still to come.
+    pub fn heal(&self) {
+        lock(&self.state).faults.clear();
+    }
+
     /// Lets so many more changing calls succeed; after them every call fails, until the power loss that
     /// is to follow.
     pub fn power_off_after(&self, calls: u64) {

@@ -1,0 +1,293 @@
+//! One life of the router: from a start to a stop, a kill, or a power loss.
+
+use std::{sync::Arc, time::Duration};
+
+use router_core::{
+    filter,
+    id::{BusName, RouteName, TargetName},
+    path::{BusSpec, Path, RouteSpec, Topology},
+    stats::Status,
+    store::{Page, Selection, Store},
+    target::{Partial, Target},
+};
+use router_store::disk::sim::{Call, Fault};
+use tokio::task::JoinSet;
+
+use super::{
+    Totals,
+    ports::{SimClock, SimStore},
+    publish::Publishers,
+    rng::Rng,
+    target::{MOODS, Mood, SimTarget, Targets},
+    trace::Trace,
+};
+use crate::{
+    oracle::Parked,
+    world::{
+        inside::{self, parked},
+        setup::{Chronicle, Route},
+    },
+};
+
+/// Publishers at a time.
+const PUBLISHERS: usize = 3;
+/// What a stop in order may take.
+const STOP: Duration = Duration::from_secs(5);
+/// Simulated time after which all that is owed must be delivered.
+const SETTLED: Duration = Duration::from_secs(6 * 3600);
+
+/// How a life ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// In order.
+    Stop,
+    /// As by SIGKILL.
+    Kill,
+    /// Some of what was not synced is there.
+    PowerLoss,
+    /// Nothing of what was not synced is there.
+    AllUnsyncedLost,
+}
+
+impl End {
+    /// What to count it as.
+    pub fn word(self) -> &'static str {
+        match self {
+            End::Stop => "clean stops",
+            End::Kill => "kills",
+            End::PowerLoss | End::AllUnsyncedLost => "power losses",
+        }
+    }
+}
+
+/// A life that is over.
+pub struct Lived {
+    pub wall_us: u64,
+    pub end: End,
+}
+
+/// See the module.
+pub struct Life {
+    pub routes: Vec<Route>,
+    pub targets: Arc<Targets>,
+    pub publishers: Arc<Publishers>,
+    pub store: Arc<SimStore>,
+    pub trace: Arc<Trace>,
+    pub wall_us: u64,
+    pub rng: Rng,
+    pub batch_max: u64,
+    pub totals: Totals,
+    pub end: End,
+}
+
+impl Life {
+    /// Lives it. The error is what no schedule excuses.
+    pub async fn run(&mut self, chronicle: &mut Chronicle) -> Result<Lived, String> {
+        let clock = Arc::new(SimClock::new(self.wall_us, self.rng.draw()));
+        // The power may go in the middle of the start.
+        let off = self.rng.chance(15);
+        if off {
+            self.break_files(true);
+        }
+        let path = match self.start(&clock, chronicle).await {
+            Ok(path) => path,
+            Err(_) if off => return Ok(self.over(&clock, End::PowerLoss)),
+            Err(e) => return Err(e),
+        };
+        let mut beside = JoinSet::new();
+        for _ in 0..PUBLISHERS {
+            let (publishers, intake) = (self.publishers.clone(), path.intake(&bus()).expect("the default bus"));
+            beside.spawn(async move { publishers.run(intake, false).await });
+        }
+        let end_at = tokio::time::Instant::now() + self.rng.ms(500, 15_000);
+        let failed = loop {
+            let wait = self.rng.ms(20, 1_500);
+            tokio::select! {
+                biased;
+                why = path.failed() => break Some(why),
+                () = tokio::time::sleep(wait) => {}
+            }
+            if tokio::time::Instant::now() >= end_at {
+                break None;
+            }
+            self.something(&path, &clock).await;
+        };
+        if let Some(why) = failed {
+            self.trace.note("failed", &[&why.to_string()]);
+            self.totals.add("failed stores", 1);
+            let end = if self.rng.chance(50) { End::Kill } else { End::PowerLoss };
+            return Ok(self.over(&clock, if self.off() { End::PowerLoss } else { end }));
+        }
+        if self.off() {
+            return Ok(self.over(&clock, End::PowerLoss));
+        }
+        if self.end == End::Stop {
+            let stopped = path.stop(STOP).await.map_err(|e| e.to_string());
+            let closed = match stopped {
+                Ok(()) => self.store.close().await.map_err(|e| e.to_string()),
+                Err(e) => Err(e),
+            };
+            self.trace.note("stopped", &[&format!("{closed:?}")]);
+            if closed.is_err() {
+                return Ok(self.over(&clock, End::Kill));
+            }
+        }
+        Ok(self.over(&clock, self.end))
+    }
+
+    /// The last life, in which everything is well: what is parked when nothing is owed any more.
+    pub async fn settle(&mut self, chronicle: &mut Chronicle) -> Result<Vec<Parked>, String> {
+        let clock = Arc::new(SimClock::new(self.wall_us, self.rng.draw()));
+        let path = self.start(&clock, chronicle).await?;
+        let mut beside = JoinSet::new();
+        for _ in 0..PUBLISHERS {
+            let (publishers, intake) = (self.publishers.clone(), path.intake(&bus()).expect("the default bus"));
+            beside.spawn(async move { publishers.run(intake, true).await });
+        }
+        let end = tokio::time::Instant::now() + SETTLED;
+        loop {
+            let status = path.status().await.map_err(|e| format!("in the last life, where nothing fails: {e}"))?;
+            if self.publishers.done() && inside::settled(&status) {
+                break;
+            }
+            if tokio::time::Instant::now() > end {
+                return Err(format!("not settled after {SETTLED:?}:\n{}", inside::table(&status)));
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let parked = parked(&path).await;
+        let counted = dead_letters(&path.status().await.map_err(|e| e.to_string())?);
+        if counted != parked.len() as u64 {
+            return Err(format!("{counted} dead letters are counted and {} listed", parked.len()));
+        }
+        path.stop(STOP).await.map_err(|e| format!("the last stop: {e}"))?;
+        self.store.close().await.map_err(|e| format!("the last stop: {e}"))?;
+        self.trace.note("settled", &[&parked.len().to_string()]);
+        Ok(parked)
+    }
+
+    async fn start(&mut self, clock: &Arc<SimClock>, chronicle: &mut Chronicle) -> Result<Path, String> {
+        let store: Arc<dyn Store> = self.store.clone();
+        let requested = self.publishers.tick();
+        let path = Path::start(store, self.topology(), clock.clone()).await;
+        let path = path.map_err(|e| format!("the router does not start: {e}"))?;
+        chronicle.change(&self.routes, requested, self.publishers.tick());
+        Ok(path)
+    }
+
+    fn over(&self, clock: &SimClock, end: End) -> Lived {
+        use router_core::clock::Clock;
+        Lived { wall_us: clock.wall().0, end }
+    }
+
+    fn off(&self) -> bool {
+        self.totals.0.contains_key("power off in a call")
+    }
+
+    /// Something that happens to a router.
+    async fn something(&mut self, path: &Path, clock: &SimClock) {
+        match self.rng.below(12) {
+            0..4 => {
+                let target = *self.rng.pick(&super::TARGETS);
+                let mood = if self.rng.chance(35) { Mood::Good } else { *self.rng.pick(&MOODS) };
+                self.targets.set(target, mood);
+            }
+            4..6 => {
+                let which = Selection::default();
+                // It fails when the store does, which is seen elsewhere.
+                if let Ok(redriven) = path.redrive(&which).await {
+                    self.totals.add("redriven", redriven.redriven);
+                }
+            }
+            6..8 => self.look(path).await,
+            8 => {
+                let page = Page { after: None, count_max: 10 };
+                if let Ok(letters) = path.dead_letters(&Selection::default(), page).await {
+                    self.trace.note("letters", &[&letters.len().to_string()]);
+                }
+            }
+            9 => {
+                clock.jump(self.rng.ms(0, 600_000));
+                self.totals.add("clock jumps", 1);
+            }
+            10 if self.rng.chance(60) => {
+                let off = self.rng.chance(50);
+                self.break_files(off);
+            }
+            _ => {}
+        }
+    }
+
+    async fn look(&mut self, path: &Path) {
+        let Ok(status) = path.status().await else { return };
+        self.trace.note("status", &[&inside::table(&status)]);
+        let spilled = status.routes.iter().filter(|r| r.in_ledger > 0).count();
+        self.totals.add("lanes seen in the ledger", spilled as u64);
+        self.totals.add("dead letters seen", dead_letters(&status));
+        self.totals.add("retries seen", status.routes.iter().map(|r| r.retrying).sum());
+    }
+
+    /// A call of the files fails, now or soon; or all do, as when the power goes.
+    fn break_files(&mut self, off: bool) {
+        let files = self.store.files();
+        if off {
+            files.power_off_after(self.rng.below(60));
+            self.totals.add("power off in a call", 1);
+            return;
+        }
+        let call = *self.rng.pick(&[
+            Call::Write,
+            Call::Write,
+            Call::Sync,
+            Call::Sync,
+            Call::SyncDir,
+            Call::Create,
+            Call::Rename,
+            Call::Allocate,
+            Call::SetLen,
+            Call::Remove,
+            Call::Read,
+        ]);
+        let (fault, word) = match (call, self.rng.below(3)) {
+            (Call::Write, 0) => (Fault::Short(self.rng.below(700) as usize), "short writes"),
+            (Call::Write | Call::Allocate | Call::Create, 1) => (Fault::NoSpace, "full disks"),
+            _ => (Fault::Io, "failed calls"),
+        };
+        self.trace.note("fault", &[&format!("{call:?} {fault:?}")]);
+        self.totals.add(word, 1);
+        files.fail(call, self.rng.between(1, 6), fault);
+    }
+
+    fn topology(&mut self) -> Topology {
+        let spec = |route: &Route| RouteSpec {
+            name: RouteName::new(&route.name).expect("a name"),
+            bus: bus(),
+            filter: route.pattern.clone().map(filter::Spec::Pattern),
+            target: TargetName::new(route.target()).expect("a name"),
+            retry: route.retry,
+        };
+        let batch = self.batch_max as usize;
+        let target = |(i, name): (usize, &&str)| {
+            let partial = if i == 1 { Partial::AllOrNothing } else { Partial::PerEvent };
+            Arc::new(SimTarget::new(name, &self.targets, batch, partial)) as Arc<dyn Target>
+        };
+        Topology {
+            buses: vec![BusSpec {
+                name: bus(),
+                dedupe_age: Duration::from_secs(24 * 3600),
+                dedupe_entries_max: 100_000,
+            }],
+            routes: self.routes.iter().map(spec).collect(),
+            targets: super::TARGETS.iter().enumerate().map(target).collect(),
+            event_bytes_max: 1 << 20,
+        }
+    }
+}
+
+fn bus() -> BusName {
+    BusName::new("default").expect("a name")
+}
+
+fn dead_letters(status: &Status) -> u64 {
+    status.routes.iter().map(|r| r.dead_letters).sum()
+}

@@ -1,0 +1,318 @@
+//! The real path over the real log, on simulated files, in simulated time, out of one seed.
+//!
+//! A simulation is a row of *lives* of the router: each is a start with some configuration, publishers,
+//! targets that change their moods, an operator, faults of the files, and an end: a stop in order, a kill, or
+//! a power loss. Everything runs on one thread under tokio's paused time, every chance comes from the
+//! seed, and the ledger is the memory one, from which a power loss takes the newest commits: the same seed
+//! gives the same [`Report::trace`]. At the end everything is well for long enough, and the oracle judges.
+
+/// Chance out of one seed.
+mod rng;
+
+/// Time and the store.
+mod ports;
+
+/// Scripted targets.
+mod target;
+
+/// What happened.
+mod trace;
+
+/// Publishers that do not give up.
+mod publish;
+
+/// One life of the router.
+mod life;
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use serde_json::json;
+
+use self::{
+    life::{End, Life},
+    ports::SimStore,
+    publish::Publishers,
+    rng::Rng,
+    target::{MOODS, Mood, Targets},
+    trace::Trace,
+};
+use crate::{
+    coffee::KINDS,
+    oracle::{self, Case, Parked, Verdict},
+    world::setup::{Chronicle, Route},
+};
+
+/// Events of one simulation.
+const EVENTS: u64 = 2_500;
+/// Lives before the last one.
+const LIVES: std::ops::RangeInclusive<u64> = 3..=6;
+/// The targets.
+const TARGETS: [&str; 3] = ["first", "second", "third"];
+
+/// How often each kind of thing happened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals(pub BTreeMap<&'static str, u64>);
+
+impl Totals {
+    /// It happened once more.
+    pub fn add(&mut self, what: &'static str, count: u64) {
+        *self.0.entry(what).or_default() += count;
+    }
+
+    /// With those of another simulation.
+    pub fn merge(&mut self, other: &Totals) {
+        for (what, count) in &other.0 {
+            self.add(what, *count);
+        }
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<String> = self.0.iter().map(|(what, count)| format!("{what} {count}")).collect();
+        f.write_str(&words.join(", "))
+    }
+}
+
+/// What a simulation shows.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Its seed.
+    pub seed: u64,
+    /// A hash of all that happened.
+    pub trace: u64,
+    /// The oracle's judgement.
+    pub verdict: Verdict,
+    /// What no schedule excuses, beyond what the oracle sees.
+    pub wrong: Vec<String>,
+    /// What happened how often.
+    pub totals: Totals,
+}
+
+impl Report {
+    /// Whether every promise was kept.
+    pub fn holds(&self) -> bool {
+        self.verdict.holds() && self.wrong.is_empty()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "seed {}: trace {:016x}", self.seed, self.trace)?;
+        write!(f, "{}", self.verdict)?;
+        for wrong in self.wrong.iter().take(20) {
+            writeln!(f, "  {wrong}")?;
+        }
+        write!(f, "{}", self.totals)
+    }
+}
+
+/// What is broken on purpose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Broken {
+    /// Syncs say yes and do nothing.
+    pub syncs: bool,
+}
+
+/// Runs the simulation of a seed; `printed` shows every step.
+pub fn run(seed: u64, printed: bool, broken: Broken) -> Report {
+    World::new(seed, printed, broken).run()
+}
+
+/// What lasts from life to life.
+struct World {
+    seed: u64,
+    rng: Rng,
+    trace: Arc<Trace>,
+    targets: Arc<Targets>,
+    publishers: Arc<Publishers>,
+    chronicle: Chronicle,
+    store: Arc<SimStore>,
+    wall_us: u64,
+    totals: Totals,
+    wrong: Vec<String>,
+    /// Batches: how many, and whether the second target takes them whole or not at all.
+    batch_max: u64,
+}
+
+impl World {
+    fn new(seed: u64, printed: bool, broken: Broken) -> World {
+        let mut rng = Rng::new(seed);
+        let trace = Arc::new(Trace::new(printed));
+        let store = SimStore::new(1 << rng.between(14, 17), rng.below(3));
+        store.files().lying_sync(broken.syncs);
+        World {
+            seed,
+            targets: Targets::new(rng.fork(), trace.clone()),
+            publishers: Publishers::new(rng.fork(), trace.clone(), EVENTS),
+            chronicle: Chronicle::default(),
+            store: Arc::new(store),
+            wall_us: 1_700_000_000_000_000,
+            totals: Totals::default(),
+            wrong: Vec::new(),
+            batch_max: *rng.pick(&[1, 1, 4, 16]),
+            rng,
+            trace,
+        }
+    }
+
+    fn run(mut self) -> Report {
+        let lives = self.rng.between(*LIVES.start(), *LIVES.end());
+        let mut routes = self.routes(None);
+        for n in 0..lives {
+            if n > 0 && self.rng.chance(50) {
+                routes = self.routes(Some(routes));
+            }
+            self.live(&routes, n + 1 == lives);
+            if !self.wrong.is_empty() {
+                break;
+            }
+        }
+        let parked = if self.wrong.is_empty() { self.settle(&self.all_of(&routes)) } else { Vec::new() };
+        let (published, received) = (self.publishers.journal(), self.targets.journal());
+        self.totals.add("attempts", received.len() as u64);
+        self.totals.add("dead letters left", parked.len() as u64);
+        self.totals.merge(&self.publishers.totals());
+        let case = Case { published, routes: self.chronicle.histories(), received, parked };
+        self.wrong.extend(self.targets.wrong());
+        let verdict = if self.wrong.is_empty() { oracle::judge(&case) } else { Verdict::default() };
+        Report { seed: self.seed, trace: self.trace.hash(), verdict, wrong: self.wrong, totals: self.totals }
+    }
+
+    /// Five routes to three targets; those after the first set want something else, and one may be gone.
+    fn routes(&mut self, before: Option<Vec<Route>>) -> Vec<Route> {
+        let rng = &mut self.rng;
+        let kind = *rng.pick(&KINDS);
+        let total = rng.below(2_000);
+        let to = |name: &str, target: &str| Route::all(name, "").to(target);
+        let mut routes = vec![
+            to("all", TARGETS[0]),
+            to("kind", TARGETS[1]).kind(kind),
+            to("large", TARGETS[1]).total_min(total),
+            to("patient", TARGETS[2]).attempts_max(1_000_000),
+            to("late", TARGETS[2]).wanting(json!({"type": [{"prefix": "coffee."}]}), |e| e.kind.starts_with("coffee.")),
+        ];
+        for route in &mut routes[..3] {
+            route.retry.attempts_max = rng.between(2, 8) as u32;
+            route.retry.age_max = *rng.pick(&[Duration::from_secs(20), Duration::from_secs(24 * 3600)]);
+        }
+        if let Some(before) = before {
+            self.totals.add("version changes", 1);
+            if rng.chance(30) {
+                routes.remove(rng.below(5) as usize);
+                self.totals.add("routes removed", 1);
+            }
+            // A route keeps what it wanted more often than not.
+            for route in &mut routes {
+                if let Some(same) = before.iter().find(|b| b.name == route.name).filter(|_| rng.chance(60)) {
+                    *route = same.clone();
+                }
+            }
+        }
+        routes
+    }
+
+    /// These, and the ones that are gone: what they owe is delivered too.
+    fn all_of(&self, routes: &[Route]) -> Vec<Route> {
+        let mut all = routes.to_vec();
+        for (i, name) in ["all", "kind", "large", "patient", "late"].iter().enumerate() {
+            if !all.iter().any(|r| r.name == *name) {
+                // Nobody matches it any more; it only delivers.
+                let none = json!({"type": ["no such type"]});
+                all.push(Route::all(name, "").to(TARGETS[[0, 1, 1, 2, 2][i]]).wanting(none, |_| false));
+            }
+        }
+        all
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime on this thread")
+    }
+
+    /// One life, up to its end; the store is what the next one finds.
+    fn live(&mut self, routes: &[Route], last: bool) {
+        self.targets.restarted();
+        let end = match (last, self.rng.below(10)) {
+            (true, n) if n < 5 => End::Kill,
+            (true, _) => End::PowerLoss,
+            (_, 0..2) => End::Stop,
+            (_, 2..5) => End::Kill,
+            (_, 5..8) => End::PowerLoss,
+            (..) => End::AllUnsyncedLost,
+        };
+        for target in TARGETS {
+            let mood = if self.rng.chance(40) { Mood::Good } else { *self.rng.pick(&MOODS) };
+            self.targets.set(target, mood);
+        }
+        let mut life = Life {
+            routes: routes.to_vec(),
+            targets: self.targets.clone(),
+            publishers: self.publishers.clone(),
+            store: self.store.clone(),
+            trace: self.trace.clone(),
+            wall_us: self.wall_us,
+            rng: self.rng.fork(),
+            batch_max: self.batch_max,
+            totals: Totals::default(),
+            end,
+        };
+        self.trace.note("life", &[&format!("{end:?}"), &self.wall_us.to_string()]);
+        let runtime = World::runtime();
+        let lived = runtime.block_on(life.run(&mut self.chronicle));
+        // Everything that the router had under way ends here, wherever it was.
+        drop(runtime);
+        self.totals.merge(&life.totals);
+        let end = match lived {
+            Ok(lived) => {
+                self.wall_us = lived.wall_us + self.rng.ms(0, 90_000).as_micros() as u64;
+                lived.end
+            }
+            Err(wrong) => {
+                self.wrong.push(wrong);
+                return;
+            }
+        };
+        self.publishers.interrupted();
+        self.totals.add(end.word(), 1);
+        let lost = if self.rng.chance(50) { 0 } else { self.rng.below(40) as usize };
+        let store = match end {
+            End::Stop | End::Kill => self.store.killed(),
+            End::PowerLoss => self.store.lost_power(self.rng.draw(), lost),
+            End::AllUnsyncedLost => self.store.lost_all_unsynced(lost),
+        };
+        self.store = Arc::new(store);
+    }
+
+    /// The last life: everything is well, until nothing is owed. What is parked then.
+    fn settle(&mut self, routes: &[Route]) -> Vec<Parked> {
+        self.targets.restarted();
+        for target in TARGETS {
+            self.targets.set(target, Mood::Good);
+        }
+        let mut life = Life {
+            routes: routes.to_vec(),
+            targets: self.targets.clone(),
+            publishers: self.publishers.clone(),
+            store: self.store.clone(),
+            trace: self.trace.clone(),
+            wall_us: self.wall_us,
+            rng: self.rng.fork(),
+            batch_max: self.batch_max,
+            totals: Totals::default(),
+            end: End::Stop,
+        };
+        let settled = World::runtime().block_on(life.settle(&mut self.chronicle));
+        self.totals.merge(&life.totals);
+        match settled {
+            Ok(parked) => parked,
+            Err(wrong) => {
+                self.wrong.push(wrong);
+                Vec::new()
+            }
+        }
+    }
+}

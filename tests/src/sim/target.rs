@@ -1,0 +1,237 @@
+//! Scripted targets: slow, failing, silent, lying, refusing, out of count.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use router_core::{
+    id::TargetName,
+    target::{BatchLimits, Delivery, Facts, Outcome, Partial, Reason, Scope, Target},
+};
+use schemas::Code;
+
+use super::{rng::Rng, trace::Trace};
+use crate::{
+    coffee::{Fingerprint, KINDS, Key},
+    oracle::Received,
+};
+
+/// How a target behaves for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mood {
+    /// Takes everything, soon.
+    Good,
+    /// Takes everything, late.
+    Slow,
+    /// Answers one in three with a 500.
+    Failing,
+    /// Refuses connections.
+    Down,
+    /// Says when to come again.
+    Busy,
+    /// Never answers.
+    Silent,
+    /// Takes it, and answers after the deadline.
+    Late,
+    /// Takes it, and says that it did not.
+    Lying,
+    /// Refuses one type for good.
+    Refusing,
+    /// Answers for fewer deliveries than it was given.
+    Miscounting,
+}
+
+/// All of them.
+pub const MOODS: [Mood; 10] = [
+    Mood::Good,
+    Mood::Slow,
+    Mood::Failing,
+    Mood::Down,
+    Mood::Busy,
+    Mood::Silent,
+    Mood::Late,
+    Mood::Lying,
+    Mood::Refusing,
+    Mood::Miscounting,
+];
+
+/// What the targets of a simulation share, through all lives of the router.
+pub struct Targets {
+    moods: Mutex<BTreeMap<String, Mood>>,
+    journal: Mutex<Vec<Received>>,
+    /// DeliveryIds that this life of the router was told are delivered.
+    told: Mutex<BTreeSet<String>>,
+    wrong: Mutex<Vec<String>>,
+    rng: Mutex<Rng>,
+    trace: Arc<Trace>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Targets {
+    /// Good ones.
+    pub fn new(rng: Rng, trace: Arc<Trace>) -> Arc<Targets> {
+        Arc::new(Targets {
+            moods: Mutex::default(),
+            journal: Mutex::default(),
+            told: Mutex::default(),
+            wrong: Mutex::default(),
+            rng: Mutex::new(rng),
+            trace,
+        })
+    }
+
+    /// From now on a target behaves so.
+    pub fn set(&self, target: &str, mood: Mood) {
+        self.trace.note("mood", &[target, &format!("{mood:?}")]);
+        lock(&self.moods).insert(target.into(), mood);
+    }
+
+    /// A new life of the router: it may not know what the one before was told.
+    pub fn restarted(&self) {
+        lock(&self.told).clear();
+    }
+
+    /// Everything that came.
+    pub fn journal(&self) -> Vec<Received> {
+        lock(&self.journal).clone()
+    }
+
+    /// What the router did that no schedule excuses.
+    pub fn wrong(&self) -> Vec<String> {
+        lock(&self.wrong).clone()
+    }
+
+    fn mood(&self, target: &str) -> Mood {
+        lock(&self.moods).get(target).copied().unwrap_or(Mood::Good)
+    }
+
+    fn received(&self, delivery: &Delivery, status: Option<u16>) {
+        let event = &delivery.event;
+        let attrs: BTreeMap<String, String> = event.attrs().map(|(n, v)| (n.into(), v.to_string())).collect();
+        let print = Fingerprint::of(attrs.iter().map(|(n, v)| (n.as_str(), v.as_str())), event.data());
+        let id = delivery.id.to_string();
+        if status == Some(200) && !lock(&self.told).insert(id.clone()) {
+            lock(&self.wrong).push(format!("{id} was delivered again in one life"));
+        }
+        let mut journal = lock(&self.journal);
+        let at = journal.len() as u64;
+        journal.push(Received {
+            at,
+            route: delivery.route.as_str().into(),
+            key: Key { source: event.source().into(), id: event.id().into() },
+            print,
+            delivery: id.into(),
+            attempt: delivery.attempt,
+            status,
+        });
+    }
+}
+
+/// One of them.
+pub struct SimTarget {
+    name: TargetName,
+    limits: BatchLimits,
+    all: Arc<Targets>,
+}
+
+impl SimTarget {
+    /// A target of this name.
+    pub fn new(name: &str, all: &Arc<Targets>, count_max: usize, partial: Partial) -> SimTarget {
+        let deadline = Duration::from_secs(5);
+        let limits = BatchLimits { count_max, bytes_max: 1 << 20, in_flight_max: 8, partial, deadline };
+        SimTarget { name: TargetName::new(name).expect("a name"), limits, all: all.clone() }
+    }
+
+    fn one(&self, mood: Mood, delivery: &Delivery) -> Outcome {
+        let facts = |status| Facts { status: Some(status), ..Facts::default() };
+        let retry = |status, scope| Outcome::Retry { facts: facts(status), scope, not_before: None };
+        let (status, outcome) = match mood {
+            Mood::Failing if lock(&self.all.rng).chance(33) => (500, retry(500, Scope::Event)),
+            Mood::Lying => (500, retry(500, Scope::Event)),
+            Mood::Refusing if delivery.event.kind() == KINDS[0] => {
+                (422, Outcome::Refused { facts: facts(422), code: Code("refused") })
+            }
+            _ => (200, Outcome::Delivered { facts: facts(200), replies: Vec::new() }),
+        };
+        self.all.received(delivery, Some(status));
+        outcome
+    }
+}
+
+#[async_trait]
+impl Target for SimTarget {
+    fn name(&self) -> &TargetName {
+        &self.name
+    }
+
+    fn limits(&self) -> BatchLimits {
+        self.limits
+    }
+
+    async fn check(&self) -> Result<(), Reason> {
+        Ok(())
+    }
+
+    async fn deliver(&self, batch: &[Delivery]) -> Vec<Outcome> {
+        let mood = self.all.mood(self.name.as_str());
+        for d in batch {
+            let (id, attempt) = (d.id.to_string(), d.attempt.to_string());
+            self.all.trace.note("deliver", &[self.name.as_str(), &id, &attempt, &format!("{mood:?}")]);
+        }
+        let wait = match mood {
+            Mood::Slow => lock(&self.all.rng).ms(50, 1_500),
+            _ => lock(&self.all.rng).ms(0, 5),
+        };
+        tokio::time::sleep(wait).await;
+        let down = |not_before: Option<Duration>| {
+            let facts = Facts { status: not_before.map(|_| 503), ..Facts::default() };
+            Outcome::Retry { facts, scope: Scope::Target, not_before }
+        };
+        match mood {
+            Mood::Down => batch.iter().map(|_| down(None)).collect(),
+            Mood::Busy => batch.iter().map(|_| down(Some(Duration::from_secs(2)))).collect(),
+            Mood::Silent => std::future::pending().await,
+            Mood::Late => {
+                batch.iter().for_each(|d| self.all.received(d, None));
+                std::future::pending().await
+            }
+            Mood::Miscounting => {
+                batch.iter().for_each(|d| self.all.received(d, None));
+                Vec::new()
+            }
+            Mood::Failing | Mood::Refusing if self.limits.partial == Partial::AllOrNothing => self.whole(mood, batch),
+            mood => batch.iter().map(|d| self.one(mood, d)).collect(),
+        }
+    }
+}
+
+impl SimTarget {
+    /// A target that takes a batch whole or not at all: one answer, the guilty event's, for everybody.
+    fn whole(&self, mood: Mood, batch: &[Delivery]) -> Vec<Outcome> {
+        let refused = mood == Mood::Refusing && batch.iter().any(|d| d.event.kind() == KINDS[0]);
+        let failed = mood == Mood::Failing && lock(&self.all.rng).chance(33);
+        let status = if refused {
+            422
+        } else if failed {
+            500
+        } else {
+            200
+        };
+        let facts = || Facts { status: Some(status), ..Facts::default() };
+        let answer = |d: &Delivery| {
+            self.all.received(d, Some(status));
+            match status {
+                422 => Outcome::Refused { facts: facts(), code: Code("refused") },
+                500 => Outcome::Retry { facts: facts(), scope: Scope::Event, not_before: None },
+                _ => Outcome::Delivered { facts: facts(), replies: Vec::new() },
+            }
+        };
+        batch.iter().map(answer).collect()
+    }
+}
