@@ -43,6 +43,16 @@ enum Command {
     ///
     /// Builds release programs; a full run takes some minutes and 2 GB of disk.
     Bench(bench::Args),
+    /// Simulate the path and the log on broken files, in simulated time: one seed with every step, or many.
+    #[command(
+        after_help = "Examples:\n  cargo xtask sim 7            seed 7, every step printed\n  cargo xtask sim 0 10000      seeds 0 to 9,999"
+    )]
+    Sim {
+        /// The seed, or the first of many.
+        seed: u64,
+        /// How many seeds from there on; without it, one, with every step printed.
+        count: Option<u64>,
+    },
     /// Write the sample events under schemas/samples anew.
     Samples,
 }
@@ -58,12 +68,24 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&root, options),
         Command::Test { long } => Ok(test::run(&root, long)),
         Command::Bench(args) => bench::run(&root, &args),
+        Command::Sim { seed, count } => simulate(&root, seed, count),
         Command::Samples => samples::write(&root).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|e| {
         eprintln!("error: {e}");
         ExitCode::FAILURE
     })
+}
+
+fn simulate(root: &Path, seed: u64, count: Option<u64>) -> Result<ExitCode, Error> {
+    let numbers = [Some(seed), count].into_iter().flatten().map(|n| n.to_string());
+    let status = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["run", "-q", "-p", "router-tests", "--bin", "coffee-sim", "--"])
+        .args(numbers)
+        .current_dir(root)
+        .status()
+        .map_err(|e| Error(format!("cargo does not start: {e}")))?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The root of the checkout that this program was built in.

@@ -1,6 +1,6 @@
 //! One life of the router: from a start to a stop, a kill, or a power loss.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use router_core::{
     filter,
@@ -8,7 +8,7 @@ use router_core::{
     path::{BusSpec, Path, RouteSpec, Topology},
     stats::Status,
     store::{Page, Selection, Store},
-    target::{Partial, Target},
+    target::{BatchLimits, Partial, Rate, Target},
 };
 use router_store::disk::sim::{Call, Fault};
 use tokio::task::JoinSet;
@@ -266,10 +266,25 @@ impl Life {
             target: TargetName::new(route.target()).expect("a name"),
             retry: route.retry,
         };
-        let batch = self.batch_max as usize;
-        let target = |(i, name): (usize, &&str)| {
-            let partial = if i == 1 { Partial::AllOrNothing } else { Partial::PerEvent };
-            Arc::new(SimTarget::new(name, &self.targets, batch, partial)) as Arc<dyn Target>
+        let count_max = self.batch_max as usize;
+        // The second takes a batch whole or not at all, and waits for it to fill; the third takes so many a second.
+        let limits = [
+            BatchLimits { count_max, ..BatchLimits::default() },
+            BatchLimits {
+                count_max,
+                partial: Partial::AllOrNothing,
+                delay_max: Duration::from_millis(20 * (self.batch_max - 1)),
+                ..BatchLimits::default()
+            },
+            BatchLimits {
+                count_max,
+                rate: NonZeroU32::new(if self.batch_max == 4 { 300 } else { 0 })
+                    .map(|events_per_second_max| Rate { events_per_second_max, burst: NonZeroU32::MIN }),
+                ..BatchLimits::default()
+            },
+        ];
+        let target = |(name, limits): (&&str, BatchLimits)| {
+            Arc::new(SimTarget::new(name, &self.targets, limits)) as Arc<dyn Target>
         };
         Topology {
             buses: vec![BusSpec {
@@ -278,7 +293,7 @@ impl Life {
                 dedupe_entries_max: 100_000,
             }],
             routes: self.routes.iter().map(spec).collect(),
-            targets: super::TARGETS.iter().enumerate().map(target).collect(),
+            targets: super::TARGETS.iter().zip(limits).map(target).collect(),
             event_bytes_max: 1 << 20,
         }
     }

@@ -24,7 +24,15 @@ mod publish;
 /// One life of the router.
 mod life;
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use serde_json::json;
 
@@ -117,6 +125,40 @@ pub struct Broken {
 /// Runs the simulation of a seed; `printed` shows every step.
 pub fn run(seed: u64, printed: bool, broken: Broken) -> Report {
     World::new(seed, printed, broken).run()
+}
+
+/// What many simulations show.
+#[derive(Clone, Debug, Default)]
+pub struct All {
+    /// Those that do not hold, by seed.
+    pub failed: Vec<Report>,
+    /// What happened how often in all of them.
+    pub totals: Totals,
+}
+
+/// Runs the simulations of so many seeds, on as many threads as there are processors.
+pub fn run_all(from: u64, count: u64, broken: Broken) -> All {
+    let next = AtomicU64::new(from);
+    let all = Mutex::new(All::default());
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= from + count {
+                return;
+            }
+            let report = run(seed, false, broken);
+            let all = &mut *all.lock().unwrap_or_else(PoisonError::into_inner);
+            all.totals.merge(&report.totals);
+            if !report.holds() {
+                all.failed.push(report);
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    let mut all = all.into_inner().unwrap_or_else(PoisonError::into_inner);
+    all.failed.sort_by_key(|report| report.seed);
+    all
 }
 
 /// What lasts from life to life.

@@ -8,10 +8,10 @@ use std::{
 
 use async_trait::async_trait;
 use router_core::{
+    codes,
     id::TargetName,
     target::{BatchLimits, Delivery, Facts, Outcome, Partial, Reason, Scope, Target},
 };
-use schemas::Code;
 
 use super::{rng::Rng, trace::Trace};
 use crate::{
@@ -141,10 +141,9 @@ pub struct SimTarget {
 }
 
 impl SimTarget {
-    /// A target of this name.
-    pub fn new(name: &str, all: &Arc<Targets>, count_max: usize, partial: Partial) -> SimTarget {
-        let deadline = Duration::from_secs(5);
-        let limits = BatchLimits { count_max, bytes_max: 1 << 20, in_flight_max: 8, partial, deadline };
+    /// A target of this name, with these limits.
+    pub fn new(name: &str, all: &Arc<Targets>, limits: BatchLimits) -> SimTarget {
+        let limits = BatchLimits { in_flight_max: 8, deadline: Duration::from_secs(5), ..limits };
         SimTarget { name: TargetName::new(name).expect("a name"), limits, all: all.clone() }
     }
 
@@ -155,7 +154,7 @@ impl SimTarget {
             Mood::Failing if lock(&self.all.rng).chance(33) => (500, retry(500, Scope::Event)),
             Mood::Lying => (500, retry(500, Scope::Event)),
             Mood::Refusing if delivery.event.kind() == KINDS[0] => {
-                (422, Outcome::Refused { facts: facts(422), code: Code("refused") })
+                (422, Outcome::Refused { facts: facts(422), code: codes::REFUSED })
             }
             _ => (200, Outcome::Delivered { facts: facts(200), replies: Vec::new() }),
         };
@@ -227,7 +226,7 @@ impl SimTarget {
         let answer = |d: &Delivery| {
             self.all.received(d, Some(status));
             match status {
-                422 => Outcome::Refused { facts: facts(), code: Code("refused") },
+                422 => Outcome::Refused { facts: facts(), code: codes::REFUSED },
                 500 => Outcome::Retry { facts: facts(), scope: Scope::Event, not_before: None },
                 _ => Outcome::Delivered { facts: facts(), replies: Vec::new() },
             }
