@@ -63,7 +63,7 @@ impl Error {
         match self {
             Error::Poisoned(_) => codes::STORE_FAILED,
             Error::NoSpace(_) => codes::STORE_FULL,
-            Error::Trimmed { .. } => codes::TRIMMED,
+            Error::Trimmed { .. } | Error::NoSegment { .. } => codes::TRIMMED,
             Error::Fenced => codes::FENCED,
             Error::Damaged { .. } => codes::DAMAGED,
         }

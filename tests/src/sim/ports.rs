@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use router_core::{
     clock::{Clock, Timestamp},
     id::BusName,
-    store::{Error, Ledger, Log, Store},
+    store::{Error, Ledger, Log, SegmentKind, Store, Usage},
 };
 use router_store::{
     disk::{DiskLog, Options, files::Files, sim::SimFiles},
@@ -132,5 +132,22 @@ impl Store for SimStore {
         let log = Arc::new(DiskLog::open(files, &dir, bus, self.options.clone()).await?);
         self.logs.lock().unwrap_or_else(PoisonError::into_inner).insert(bus.clone(), log.clone());
         Ok(log)
+    }
+
+    async fn usage(&self) -> Result<Usage, Error> {
+        let mut usage = Usage::default();
+        for (bus, log) in self.logs.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let bytes = |remnant: bool| {
+                let segments = log.segments().into_iter();
+                segments.filter(|s| (s.kind == SegmentKind::Remnant) == remnant).map(|s| s.bytes).sum::<u64>()
+            };
+            usage.logs.push((bus.clone(), bytes(false)));
+            usage.remnants += bytes(true);
+        }
+        Ok(usage)
+    }
+
+    async fn ballast(&self, _laid: bool) -> Result<bool, Error> {
+        Ok(false)
     }
 }
