@@ -14,6 +14,7 @@ schemas::codes! {
     TRIMMED = "R0103",
     FENCED = "R0104",
     DAMAGED = "R0105",
+    NO_SEGMENT = "R0107",
     START_REFUSED = "R0106",
     BREAKER_OPEN = "R0110",
     LANE_STOPPED = "R0111",

@@ -65,6 +65,7 @@ impl Error {
             Error::NoSpace(_) => codes::STORE_FULL,
             Error::Trimmed { .. } | Error::NoSegment { .. } => codes::TRIMMED,
             Error::Fenced => codes::FENCED,
+            Error::NoSegment { .. } => codes::NO_SEGMENT,
             Error::Damaged { .. } => codes::DAMAGED,
         }
     }
