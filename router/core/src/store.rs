@@ -63,7 +63,7 @@ impl Error {
         match self {
             Error::Poisoned(_) => codes::STORE_FAILED,
             Error::NoSpace(_) => codes::STORE_FULL,
-            Error::Trimmed { .. } | Error::NoSegment { .. } => codes::TRIMMED,
+            Error::Trimmed { .. } => codes::TRIMMED,
             Error::Fenced => codes::FENCED,
             Error::NoSegment { .. } => codes::NO_SEGMENT,
             Error::Damaged { .. } => codes::DAMAGED,
