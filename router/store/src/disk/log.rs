@@ -1,9 +1,10 @@
 //! The log: appending, reading, trimming. File work is done on tokio's blocking threads; what is under
 //! way when a caller goes away is finished all the same.
 //!
-//! Locks, in the order they are taken: `writer` (across a group commit), `trimming`, `siding` (while a
-//! side file is made or removed), `scan` of a segment, `map`, `opened`. Readers hold the last three for
-//! moments only, never across a call to the file system.
+//! Locks, in the order they are taken: `writer` (across a group commit), `trimming` (one at a time lets
+//! go), `letting` (exclusive while a remnant takes the place of something, shared while one is read),
+//! `siding` (while a side file is made or removed), `map`, `scan` of a segment, `opened`. Readers hold
+//! the last three for moments only, never across a call to the file system.
 
 use std::{
     io,
@@ -31,6 +32,7 @@ use super::{
     files::{File, Files, is_no_space, write_all_at},
     read::Synced,
     recover::{self, Failed, Unsealed, segment_path},
+    remnant::Remnant,
     scan::{Index, Scan},
     segment::{Block, HEAD_BYTES, Head, Place, damaged, encode, split, unusable},
     side::{self, Side, Summary},
@@ -91,10 +93,12 @@ pub struct DiskLog {
 struct Shared {
     files: Arc<dyn Files>,
     dir: PathBuf,
+    bus: BusName,
     options: Options,
     failed: OnceLock<Arc<str>>,
     writer: Mutex<Writer>,
     trimming: Mutex<()>,
+    letting: RwLock<()>,
     siding: Mutex<()>,
     map: RwLock<Map>,
     opened: Mutex<Vec<Arc<Opened>>>,
@@ -106,6 +110,7 @@ struct Writer {
 }
 
 struct Map {
+    remnants: Vec<Remnant>,
     sealed: Vec<Arc<Summary>>,
     active: Arc<Active>,
 }
@@ -180,12 +185,14 @@ impl DiskLog {
                 shared: Arc::new(Shared {
                     files,
                     dir,
+                    bus,
                     options,
                     failed: OnceLock::new(),
                     writer: Mutex::new(Writer { buffer: Vec::new() }),
                     trimming: Mutex::new(()),
+                    letting: RwLock::new(()),
                     siding: Mutex::new(()),
-                    map: RwLock::new(Map { sealed: found.sealed, active }),
+                    map: RwLock::new(Map { remnants: found.remnants, sealed: found.sealed, active }),
                     opened: Mutex::default(),
                     tail,
                 }),
@@ -205,6 +212,14 @@ impl DiskLog {
     /// [`Error::Poisoned`]: there is no mark; nothing is lost, the next open repairs.
     pub async fn close(&self) -> Result<(), Error> {
         self.blocking(Shared::close).await
+    }
+
+    /// Which of these offsets, rising and below `bounds().0`, no remnant holds. Reads no event.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when a remnant cannot tell.
+    pub async fn unheld(&self, offsets: Vec<Offset>) -> Result<Vec<Offset>, Error> {
+        self.blocking(move |log| log.unheld(&offsets)).await
     }
 
     async fn blocking<T: Send + 'static>(

@@ -5,6 +5,7 @@
 //! DATA/ledger/…                               what is owed (module `ledger` of this crate)
 //! DATA/buses/NAME/00000000000000000001.log    a segment, named by the lowest offset it may hold
 //! DATA/buses/NAME/00000000000000000001.idx    its side file: index and keys, rebuilt when missing or damaged
+//! DATA/buses/NAME/00000000000000000001.rem    a remnant: what is needed of a stretch that was let go
 //! DATA/buses/NAME/clean                       the mark of a clean stop; there only while no router runs
 //! DATA/buses/NAME/*.new                       a file in the making; of no meaning, removed at the next open
 //! ```
@@ -13,6 +14,10 @@
 //! sync each. All others are *sealed* and never change. A segment's file appears under its name only
 //! after its head is synced, and the head says where the segment before it ends, so that a missing or
 //! shortened segment is noticed.
+//!
+//! A segment is let go oldest first (module `log::reduce`): it becomes a remnant, or nothing. A remnant
+//! stands for its whole stretch of offsets; a segment or another remnant in that stretch is left over
+//! from a stop on the way, and an open removes it.
 //!
 //! Invariants:
 //! 1. A reader sees a record only after the sync that covers it returned without an error.
@@ -39,6 +44,9 @@ mod scan;
 
 // The byte format of side files.
 mod side;
+
+// The byte format of remnants.
+mod remnant;
 
 // Reading blocks of one segment.
 mod read;

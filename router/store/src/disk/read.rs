@@ -65,7 +65,11 @@ impl Synced<'_> {
             if bytes.len() < BLOCK_HEAD {
                 return Ok((here, BLOCK_HEAD + BLOCK_BYTES_MAX));
             }
-            let block = self.block(bytes, here)?;
+            let block = match self.block(bytes, here) {
+                // What stands before the damage is good; the next read names it.
+                Err(_) if !chunk.records.is_empty() => return Ok((here, 0)),
+                other => other?,
+            };
             if block.last() < from {
                 here = block.end();
                 continue;
@@ -75,6 +79,9 @@ impl Synced<'_> {
             }
             let records = block.holds(bytes, self.seed).then(|| block.records(bytes)).flatten();
             let Some(records) = records else {
+                if !chunk.records.is_empty() {
+                    return Ok((here, 0));
+                }
                 let what = "the checksum does not hold, though these events were acknowledged";
                 let offsets = Some((block.first, block.last()));
                 return Err(damaged(self.path, here..block.end(), offsets, what));

@@ -7,7 +7,9 @@
 //! 3. The unsealed segment is read whole. Behind its last valid block it is *torn*, unless something
 //!    proves that more was acknowledged: the head, the mark of a clean stop, or a later block that was
 //!    written when the bad place was synced already. Then it is *damaged* and the open refuses.
-//! 4. Without the mark of a clean stop the valid blocks of the unsealed segment are written into a new
+//! 4. Remnants: head and length are checked; a segment or a remnant inside the stretch of another
+//!    remnant is removed: a stop came between the two.
+//! 5. Without the mark of a clean stop the valid blocks of the unsealed segment are written into a new
 //!    file under a new seed, synced, and swapped in.
 //!
 //! # The mark of a clean stop (`clean`; version 1, little-endian)
@@ -35,6 +37,7 @@ use router_core::{
 use super::{
     files::{File, Files, create_dirs, is_no_space, read_full_at, write_all_at},
     log::Options,
+    remnant::{Reader, Remnant, remnant_path},
     scan::{Scan, find_witness, scan},
     segment::{BLOCK_HEAD, HEAD_BYTES, Head, Place, damaged, encode_copy, put, u32_at, u64_at, unusable},
     side::{self, Side, Summary},
@@ -53,6 +56,7 @@ pub(super) fn segment_path(dir: &Path, base: Offset) -> PathBuf {
 
 /// What an open found.
 pub(super) struct Found {
+    pub remnants: Vec<Remnant>,
     pub sealed: Vec<Arc<Summary>>,
     pub unsealed: Unsealed,
 }
@@ -70,7 +74,9 @@ pub(super) struct Unsealed {
 /// Opens the log in a folder.
 pub(super) fn open(files: &dyn Files, dir: &Path, bus: &BusName, options: &Options) -> Result<Found, Error> {
     prepare_dir(files, dir).map_err(|e| unusable(dir, "make or sync the folder of the bus", &e))?;
-    let (bases, mark) = tidy(files, dir).map_err(|e| unusable(dir, "list or tidy the folder of the bus", &e))?;
+    let (mut bases, remnants, mark) =
+        tidy(files, dir).map_err(|e| unusable(dir, "list or tidy the folder of the bus", &e))?;
+    let remnants = open_remnants(files, dir, bus, remnants, &mut bases)?;
     let mut heads = Vec::with_capacity(bases.len());
     for base in bases {
         heads.push(open_segment(files, dir, base, bus)?);
@@ -78,7 +84,7 @@ pub(super) fn open(files: &dyn Files, dir: &Path, bus: &BusName, options: &Optio
     check_chain(dir, &heads, mark)?;
     let Some((path, head, file)) = heads.pop() else {
         let unsealed = create(files, dir, bus, options).map_err(|f| f.at_open(dir))?;
-        return Ok(Found { sealed: Vec::new(), unsealed });
+        return Ok(Found { remnants, sealed: Vec::new(), unsealed });
     };
     let ends = heads.iter().skip(1).map(|(_, next, _)| next).chain([&head]);
     let mut sealed = Vec::with_capacity(heads.len());
@@ -88,7 +94,7 @@ pub(super) fn open(files: &dyn Files, dir: &Path, bus: &BusName, options: &Optio
     }
     let unsealed = open_unsealed(files, dir, (path, head, file), mark, options)?;
     files.sync_dir(dir).map_err(|e| unusable(dir, "sync the folder of the bus", &e))?;
-    Ok(Found { sealed, unsealed })
+    Ok(Found { remnants, sealed, unsealed })
 }
 
 /// Makes the folder, and makes durable its name, that of the folder of all buses, and that of the data
@@ -113,16 +119,20 @@ struct Mark {
     end: u64,
 }
 
-/// Bases of the segments, in order, and the mark of a clean stop. Removes the mark, files in the making
+/// Bases of the segments and of the remnants, in order, and the mark of a clean stop. Removes the mark, files in the making
 /// and side files without a segment; the caller makes that durable.
-fn tidy(files: &dyn Files, dir: &Path) -> io::Result<(Vec<Offset>, Option<Mark>)> {
+fn tidy(files: &dyn Files, dir: &Path) -> io::Result<(Vec<Offset>, Vec<Offset>, Option<Mark>)> {
     let names = files.list(dir)?;
     let base_of = |name: &str, kind: &str| {
         let digits = name.strip_suffix(kind).filter(|d| d.len() == 20)?;
         digits.parse().ok().map(Offset)
     };
-    let mut bases: Vec<_> = names.iter().filter_map(|n| base_of(n, ".log")).collect();
-    bases.sort_unstable();
+    let all = |kind: &str| {
+        let mut bases: Vec<_> = names.iter().filter_map(|n| base_of(n, kind)).collect();
+        bases.sort_unstable();
+        bases
+    };
+    let (bases, remnants) = (all(".log"), all(".rem"));
     let mut mark = None;
     for name in &names {
         let path = dir.join(name);
@@ -134,7 +144,43 @@ fn tidy(files: &dyn Files, dir: &Path) -> io::Result<(Vec<Offset>, Option<Mark>)
             files.remove(&path)?;
         }
     }
-    Ok((bases, mark))
+    Ok((bases, remnants, mark))
+}
+
+/// Opens the remnants, and removes what they stand for, out of `bases` too.
+fn open_remnants(
+    files: &dyn Files,
+    dir: &Path,
+    bus: &BusName,
+    names: Vec<Offset>,
+    bases: &mut Vec<Offset>,
+) -> Result<Vec<Remnant>, Error> {
+    let (mut remnants, mut gone): (Vec<Remnant>, _) = (Vec::new(), Vec::new());
+    for name in names {
+        if remnants.last().is_some_and(|before| name < before.next) {
+            gone.push(remnant_path(dir, name));
+        } else {
+            remnants.push(Reader::open(files, dir, name, bus)?.remnant);
+        }
+    }
+    // The unsealed segment is never let go.
+    let sealed = bases.len().saturating_sub(1);
+    let held = |base: Offset| remnants.iter().any(|r| (r.first..r.next).contains(&base));
+    let left = bases.iter().take(sealed).copied().filter(|base| held(*base)).count();
+    gone.extend(bases.drain(..left).map(|base| segment_path(dir, base)));
+    if !gone.is_empty() {
+        // The names of the remnants must be durable before what they stand for goes.
+        files.sync_dir(dir).map_err(|e| unusable(dir, "sync the folder of the bus", &e))?;
+        for path in gone {
+            let side = path.with_extension("idx");
+            let cannot = |e| unusable(&path, "remove what a remnant stands for", &e);
+            match files.remove(&side) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(cannot(e)),
+                _ => files.remove(&path).map_err(cannot)?,
+            }
+        }
+    }
+    Ok(remnants)
 }
 
 fn read_mark(file: &dyn File) -> io::Result<Option<Mark>> {
@@ -200,6 +246,10 @@ fn open_sealed(files: &dyn Files, path: &Path, head: &Head, file: &dyn File, end
     let length = file.len().map_err(|e| unusable(path, "look at the segment", &e))?;
     if length < end {
         return Err(damaged(path, length..end, None, "the file is cut off, though acknowledged events were here"));
+    }
+    if length > end {
+        // What was reserved and not used: a process that died at the seal did not give it back.
+        file.set_len(end).map_err(|e| unusable(path, "cut off the reserved end of the segment", &e))?;
     }
     match Side::open(files, &path.with_extension("idx"), head.base, head.seed, end) {
         Some(side) => Ok(side.summary),

@@ -60,8 +60,9 @@ pub(super) const HEAD_BYTES: u64 = 160;
 pub(super) const BLOCK_HEAD: usize = 56;
 /// Payload of a block with more than one record, in bytes.
 pub(super) const BLOCK_BYTES_MAX: usize = 64 * 1024;
-const TABLE_ENTRY: usize = 12;
+pub(super) const TABLE_ENTRY: usize = 12;
 const MAGIC: &[u8; 8] = b"gocoflog";
+pub(super) const REMNANT_MAGIC: &[u8; 8] = b"gocofrem";
 pub(super) const BLOCK_MAGIC: &[u8; 4] = b"blk1";
 const VERSION: u32 = 1;
 
@@ -116,8 +117,13 @@ pub(super) struct Head {
 
 impl Head {
     pub fn encode(&self) -> Vec<u8> {
+        self.encode_as(MAGIC)
+    }
+
+    /// For a file of another kind, with the same fields.
+    pub fn encode_as(&self, magic: &[u8; 8]) -> Vec<u8> {
         let mut b = vec![0; HEAD_BYTES as usize];
-        put(&mut b, 0, MAGIC);
+        put(&mut b, 0, magic);
         put(&mut b, 8, &VERSION.to_le_bytes());
         let (before, before_end) = self.before.unwrap_or_default();
         let numbers = [self.base.0, self.seed, self.synced, self.floor.0, before.0, before_end];
@@ -133,11 +139,16 @@ impl Head {
 
     /// Reads the head of the file that `path` names.
     pub fn read(file: &dyn File, path: &Path) -> Result<Head, Error> {
+        Head::read_as(MAGIC, file, path)
+    }
+
+    /// Of a file of another kind, with the same fields.
+    pub fn read_as(magic: &[u8; 8], file: &dyn File, path: &Path) -> Result<Head, Error> {
         let mut b = vec![0; HEAD_BYTES as usize];
         let bad = |what: &str| damaged(path, 0..HEAD_BYTES, None, what);
         let got = read_full_at(file, &mut b, 0).map_err(|e| bad(&format!("cannot read the head: {e}")))?;
         let version = u32_at(&b, 8);
-        if b.starts_with(MAGIC) && version != VERSION {
+        if b.starts_with(magic) && version != VERSION {
             return Err(Error::Damaged {
                 place: path.display().to_string().into(),
                 what: format!(
@@ -146,9 +157,9 @@ impl Head {
                 .into(),
             });
         }
-        if got < b.len() || !b.starts_with(MAGIC) || crc32c::crc32c(b.get(..156).unwrap_or_default()) != u32_at(&b, 156)
+        if got < b.len() || !b.starts_with(magic) || crc32c::crc32c(b.get(..156).unwrap_or_default()) != u32_at(&b, 156)
         {
-            return Err(bad("the head of the segment is damaged or cut off"));
+            return Err(bad("the head of the file is damaged or cut off"));
         }
         let name = b.get(65..65 + usize::from(b.get(64).copied().unwrap_or(0).min(63))).unwrap_or_default();
         Ok(Head {

@@ -99,12 +99,13 @@ pub(super) fn held_from(bus: BusId, offset: Offset) -> Vec<u8> {
     key
 }
 
-pub(super) fn read_held_key(mut key: &[u8]) -> Result<Offset, Error> {
+/// The offset, and whether it is a dead letter's.
+pub(super) fn read_held_key(mut key: &[u8]) -> Result<(Offset, bool), Error> {
     let all = key;
     let offset = take_u16(&mut key).and_then(|_| take_u64(&mut key));
     offset
         .filter(|_| matches!(key.len(), 8 | 16))
-        .map(Offset)
+        .map(|offset| (Offset(offset), key.len() == 16))
         .ok_or_else(|| damaged("held", format!("key {all:02x?} has a wrong length")))
 }
 

@@ -170,6 +170,20 @@ impl DiskLedger {
         &self.spans
     }
 
+    /// Offsets of a bus within `range` that a pending entry refers to, rising, each once.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] for what cannot be read.
+    pub async fn owed(&self, bus: &BusName, range: Range<Offset>) -> Result<Vec<Offset>, Error> {
+        let bus = bus.clone();
+        self.read(move |inner| {
+            let buses = inner.buses(&inner.db.snapshot())?;
+            let Some((_, id)) = buses.into_iter().find(|(name, _)| *name == bus) else { return Ok(Vec::new()) };
+            Ok(inner.needed(id, &range, inner.moment(id, range.end), false)?.offsets)
+        })
+        .await
+    }
+
     /// Syncs and closes: waits for the commit that runs; every later call is refused.
     ///
     /// # Errors
@@ -405,7 +419,7 @@ impl Ledger for DiskLedger {
             let _no_commit = self.commits.lock().await;
             self.inner()?.moment(bus, range.end)
         };
-        self.read(move |inner| inner.needed(bus, &range, moment)).await
+        self.read(move |inner| inner.needed(bus, &range, moment, true)).await
     }
 
     async fn count(&self) -> Result<Vec<LaneCount>, Error> {

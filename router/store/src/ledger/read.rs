@@ -122,8 +122,15 @@ impl Inner {
         }
     }
 
-    /// Costs a search for each lane that has ready entries, and one for all the rest.
-    pub(super) fn needed(&self, bus: BusId, range: &Range<Offset>, moment: Moment) -> Result<Needed, Error> {
+    /// Costs a search for each lane that has ready entries, and one for all the rest. Without `letters`,
+    /// dead letters do not count.
+    pub(super) fn needed(
+        &self,
+        bus: BusId,
+        range: &Range<Offset>,
+        moment: Moment,
+        letters: bool,
+    ) -> Result<Needed, Error> {
         let Moment { planned, lanes, snapshot } = moment;
         let mut offsets = BTreeSet::new();
         for (lane, floor) in lanes {
@@ -134,7 +141,10 @@ impl Inner {
         }
         let end = range.end.max(range.start);
         for guard in snapshot.range(&self.held, held_from(bus, range.start)..held_from(bus, end)) {
-            offsets.insert(read_held_key(&guard.key().map_err(read_error)?)?);
+            let (offset, letter) = read_held_key(&guard.key().map_err(read_error)?)?;
+            if letters || !letter {
+                offsets.insert(offset);
+            }
         }
         Ok(Needed { planned, offsets: offsets.into_iter().collect() })
     }

@@ -68,6 +68,7 @@ macro_rules! forms {
 
             router_store::log_suite!(Named);
             router_store::segments_suite!(Named);
+            router_store::remnants_suite!(Named);
         }
     )*};
 }
