@@ -54,4 +54,5 @@ schemas::codes! {
     NO_SUCH_CODE = "R0032",
     SERVER_ENDED = "R0036",
     STORE_IN_MEMORY = "R0037",
+    KEYS_NOT_READ = "R0038",
 }

@@ -37,10 +37,14 @@ mod validate;
 /// Durations, sizes, secrets.
 pub mod value;
 
+/// What an HTTP target can be told.
+mod target;
+
 /// Findings, for people and for programs.
 pub mod report;
 
 pub use load::{Loaded, document, load, load_file};
+pub use target::{Batch, ClientAuth, OAuth, Rate, TargetRetry, TargetTls};
 use value::{Json, Secret};
 
 /// The whole file.
@@ -266,9 +270,30 @@ pub struct HttpTarget {
     /// Sent as `Authorization: Basic …`. Default: not sent.
     #[serde(default)]
     pub basic: Option<Basic>,
+    /// Sent as `Authorization: Bearer …`, with a token of an authorization server. Default: not sent.
+    #[serde(default)]
+    pub oauth: Option<OAuth>,
+    /// Secrets that sign each request as Standard Webhooks does; two for a rotation. Default: not signed.
+    #[serde(default)]
+    pub webhook_secrets: Vec<Secret>,
+    /// Several events in one request, in place of `mode`. Default: one.
+    #[serde(default)]
+    pub batch: Option<Batch>,
     /// Requests at a time. Default 64.
     #[serde(default = "sixty_four")]
     pub in_flight_max: u16,
+    /// How fast events are sent. Default: as fast as they are taken.
+    #[serde(default)]
+    pub rate: Option<Rate>,
+    /// TLS to the target. Default: what the machine trusts.
+    #[serde(default)]
+    pub tls: Option<TargetTls>,
+    /// Whether its addresses may be of the own network: see `docs/security.md`. Default: unsaid.
+    #[serde(default)]
+    pub allow_private: Option<bool>,
+    /// What answers mean, where that differs from the table. Default: no difference.
+    #[serde(default)]
+    pub retry: TargetRetry,
 }
 
 /// How an event is written over HTTP.

@@ -2,6 +2,7 @@
 //! variant in [`crate::config`] and one arm here.
 
 use std::{
+    collections::BTreeSet,
     num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
@@ -12,10 +13,13 @@ use router_core::{
     path::{BusSpec, RouteSpec, Topology},
     settle::RetryPolicy,
     store,
-    target::Target,
+    target::{Rate, Target},
 };
 use router_http::{
-    Edge, Endpoint, Events, HttpTarget, HttpTargetConfig, Key, KeySpec, Limits, Secret, TlsFiles, client::Client,
+    Edge, Endpoint, Events, HttpTarget, HttpTargetConfig, Key, KeySpec, Limits, Secret, TlsFiles,
+    client::{self, Clients},
+    events::EventsError,
+    listener::TlsError,
     target,
 };
 use router_store::{
@@ -49,9 +53,9 @@ pub enum Error {
     /// A target.
     #[error("targets.{0}: {1}")]
     Target(TargetName, target::ConfigError),
-    /// The client that all HTTP targets share.
-    #[error("TLS cannot be set up: {0}")]
-    Client(String),
+    /// TLS of a target.
+    #[error("targets.{0}: tls: {1}")]
+    TargetTls(TargetName, TlsError),
 }
 
 impl Error {
@@ -60,15 +64,31 @@ impl Error {
         match self {
             Error::Secret { .. } => codes::SECRET_UNREADABLE,
             Error::Keys(_) | Error::Source(..) | Error::Target(..) => codes::CONFIG_VALUE,
-            Error::Client(_) => codes::TLS_SETUP,
+            Error::TargetTls(..) => router_http::codes::TLS_FILES,
         }
     }
 }
 
 /// A source, connected.
 pub enum Connected {
-    /// It is called: mounted at the public listener, feeding this bus.
-    Push(Box<dyn Endpoint>, BusName),
+    /// It is called: mounted at the public listener.
+    Push {
+        /// What answers there.
+        endpoint: Box<dyn Endpoint>,
+        /// The bus that it feeds.
+        bus: BusName,
+        /// The keys that it asks for.
+        keys: Vec<KnownKey>,
+    },
+}
+
+/// A key, and where its secret is kept.
+#[derive(Clone)]
+pub struct KnownKey {
+    /// The key.
+    pub key: Arc<Key>,
+    /// Its secret, as the configuration names it.
+    pub secret: value::Secret,
 }
 
 /// The folder of everything that is kept: `--data`, the disk store's path, or `./data`.
@@ -91,8 +111,8 @@ pub fn secret(place: impl FnOnce() -> String, secret: &value::Secret) -> Result<
 ///
 /// # Errors
 /// [`Error`], of the first key that cannot be.
-pub fn keys(config: &Config) -> Result<Vec<Arc<Key>>, Error> {
-    let mut names = std::collections::BTreeSet::new();
+pub fn keys(config: &Config) -> Result<Vec<KnownKey>, Error> {
+    let mut names = BTreeSet::new();
     let key = |key: &config::Key| {
         if !names.insert(key.name.clone()) {
             return Err(Error::Keys(format!("two keys are called `{}`; give each its own name", key.name)));
@@ -109,7 +129,8 @@ pub fn keys(config: &Config) -> Result<Vec<Arc<Key>>, Error> {
             events_per_second_max: rate.transpose()?,
             ..KeySpec::new(key.name.clone(), secret(|| format!("keys, {}", key.name), &key.secret)?)
         };
-        Key::new(spec).map_err(|e| Error::Keys(e.to_string()))
+        let made = Key::new(spec).map_err(|e| Error::Keys(e.to_string()))?;
+        Ok(KnownKey { key: made, secret: key.secret.clone() })
     };
     config.keys.iter().map(key).collect()
 }
@@ -128,19 +149,59 @@ pub fn edge(config: &Config) -> Edge {
 ///
 /// # Errors
 /// [`Error`].
-pub fn source(name: &SourceName, source: &config::Source, keys: &[Arc<Key>]) -> Result<Connected, Error> {
+pub fn source(name: &SourceName, source: &config::Source, keys: &[KnownKey]) -> Result<Connected, Error> {
     match source {
         config::Source::Http(http) => {
             let refused = |e: &dyn std::fmt::Display| Error::Source(name.clone(), e.to_string());
             let mut all = keys.to_vec();
-            for (n, key) in (1..).zip(&http.keys) {
-                let key = secret(|| format!("sources.{name}.http.keys"), key)?;
-                all.push(Key::new(KeySpec::new(format!("{name}/{n}"), key)).map_err(|e| refused(&e))?);
+            for (n, named) in (1..).zip(&http.keys) {
+                let text = secret(|| format!("sources.{name}.http.keys"), named)?;
+                let key = Key::new(KeySpec::new(format!("{name}/{n}"), text)).map_err(|e| refused(&e))?;
+                all.push(KnownKey { key, secret: named.clone() });
             }
-            let events = Events::with_keys(&http.path, name.clone(), http.bus.clone(), all).map_err(|e| refused(&e))?;
-            Ok(Connected::Push(Box::new(events), http.bus.clone()))
+            push(&http.path, name.clone(), http.bus.clone(), all).map_err(|e| refused(&e))
         }
     }
+}
+
+fn push(path: &str, from: SourceName, bus: BusName, keys: Vec<KnownKey>) -> Result<Connected, EventsError> {
+    let shown = keys.iter().map(|known| known.key.clone()).collect();
+    let endpoint = Box::new(Events::with_keys(path, from, bus.clone(), shown)?);
+    Ok(Connected::Push { endpoint, bus, keys })
+}
+
+/// The path at which a bus takes events beside its sources.
+pub fn bus_path(bus: &BusName) -> String {
+    format!("/buses/{bus}/events")
+}
+
+/// The buses that have a path of their own. It never gives more than the sources do: where there are shared
+/// keys, it asks for one of them and every bus has it; where there are none, only buses have it that a
+/// source without keys feeds.
+pub fn buses_with_path(config: &Config) -> Vec<BusName> {
+    let mut buses: BTreeSet<BusName> = config.buses.keys().cloned().collect();
+    buses.insert(config::default_bus());
+    let open = |bus: &BusName| {
+        let feeds = |source: &config::Source| match source {
+            config::Source::Http(http) => http.keys.is_empty() && http.bus == *bus,
+        };
+        config.sources.values().any(feeds)
+    };
+    buses.into_iter().filter(|bus| !config.keys.is_empty() || open(bus)).collect()
+}
+
+/// Connects the buses' own paths.
+///
+/// # Errors
+/// [`Error`].
+pub fn bus_sources(config: &Config, keys: &[KnownKey]) -> Result<Vec<Connected>, Error> {
+    let connect = |bus: BusName| {
+        let failed = |why: String| Error::Keys(format!("{}: {why}", bus_path(&bus)));
+        // In logs such a source has the name of its bus.
+        let from = SourceName::new(bus.as_str()).map_err(|e| failed(e.to_string()))?;
+        push(&bus_path(&bus), from, bus.clone(), keys.to_vec()).map_err(|e| failed(e.to_string()))
+    };
+    buses_with_path(config).into_iter().map(connect).collect()
 }
 
 /// Connects all targets; no connection is opened yet.
@@ -148,19 +209,20 @@ pub fn source(name: &SourceName, source: &config::Source, keys: &[Arc<Key>]) -> 
 /// # Errors
 /// [`Error`], of the first target that cannot be.
 pub fn targets(config: &Config) -> Result<Vec<Arc<dyn Target>>, Error> {
-    let client = Client::new().map_err(|e| Error::Client(e.to_string()))?;
-    config.targets.iter().map(|(name, target)| self::target(name, target, &client)).collect()
+    let clients = Clients::default();
+    config.targets.iter().map(|(name, target)| self::target(name, target, &clients)).collect()
 }
 
 /// Connects one target; no connection is opened yet.
 ///
 /// # Errors
 /// [`Error`].
-pub fn target(name: &TargetName, target: &config::Target, client: &Client) -> Result<Arc<dyn Target>, Error> {
+pub fn target(name: &TargetName, target: &config::Target, clients: &Clients) -> Result<Arc<dyn Target>, Error> {
     match target {
         config::Target::Http(http) => {
             let config = http_target(name, http)?;
-            let target = HttpTarget::new(config, client.clone());
+            let client = clients.get(config.client()).map_err(|e| Error::TargetTls(name.clone(), e))?;
+            let target = HttpTarget::new(config, client);
             Ok(Arc::new(target.map_err(|e| Error::Target(name.clone(), e))?))
         }
     }
@@ -172,25 +234,62 @@ fn http_target(name: &TargetName, http: &config::HttpTarget) -> Result<HttpTarge
     for (header, value) in &http.headers {
         headers.insert(header.clone(), secret(|| place(&format!("headers.{header}")), value)?);
     }
-    let auth = match (&http.bearer, &http.basic) {
-        (Some(bearer), _) => target::Auth::Bearer(secret(|| place("bearer"), bearer)?),
-        (None, Some(basic)) => target::Auth::Basic {
-            user: basic.username.clone(),
-            password: secret(|| place("basic.password"), &basic.password)?,
-        },
-        (None, None) => target::Auth::None,
+    let signing = |value| secret(|| place("webhook_secrets"), value);
+    let webhook_secrets = http.webhook_secrets.iter().map(signing).collect::<Result<_, _>>()?;
+    let mode = match (&http.batch, http.mode) {
+        (Some(batch), _) => target::Mode::Batch(target::Batch {
+            count_max: batch.count_max.into(),
+            bytes_max: batch.bytes_max,
+            delay_max: batch.delay_max.unwrap_or_default(),
+        }),
+        (None, config::Mode::Binary) => target::Mode::Binary,
+        (None, config::Mode::Structured) => target::Mode::Structured,
     };
-    let mode = match http.mode {
-        config::Mode::Binary => target::Mode::Binary,
-        config::Mode::Structured => target::Mode::Structured,
-    };
+    let rate = http.rate.as_ref().and_then(|rate| {
+        // Zeros were refused by `check`.
+        let events_per_second_max = NonZeroU32::new(rate.events_per_second_max)?;
+        let burst = rate.burst.map_or(Some(events_per_second_max), NonZeroU32::new)?;
+        Some(Rate { events_per_second_max, burst })
+    });
+    let mut statuses = target::Statuses::default();
+    for (status, verdict) in &http.retry.statuses {
+        statuses.set(status, verdict).map_err(|e| Error::Target(name.clone(), target::ConfigError::Status(e)))?;
+    }
+    let tls = http.tls.clone().unwrap_or_default();
     Ok(HttpTargetConfig {
         mode,
         timeout: http.timeout,
         headers,
-        auth,
+        auth: auth(name, http)?,
         in_flight_max: http.in_flight_max.into(),
+        rate,
+        webhook_secrets,
+        statuses,
+        private: http.allow_private.into(),
+        tls: client::TlsFiles { ca: tls.ca, identity: tls.cert.zip(tls.key) },
         ..HttpTargetConfig::new(name.clone(), http.url.clone())
+    })
+}
+
+fn auth(name: &TargetName, http: &config::HttpTarget) -> Result<target::Auth, Error> {
+    let secret = |key: &str, value| secret(|| format!("targets.{name}.http.{key}"), value);
+    Ok(match (&http.bearer, &http.basic, &http.oauth) {
+        (Some(bearer), ..) => target::Auth::Bearer(secret("bearer", bearer)?),
+        (None, Some(basic), _) => {
+            target::Auth::Basic { user: basic.username.clone(), password: secret("basic.password", &basic.password)? }
+        }
+        (None, None, Some(oauth)) => target::Auth::OAuth(target::OAuth {
+            token_url: oauth.token_url.clone(),
+            client_id: oauth.client_id.clone(),
+            client_secret: secret("oauth.client_secret", &oauth.client_secret)?,
+            scope: oauth.scope.clone(),
+            audience: oauth.audience.clone(),
+            client_auth: match oauth.client_auth {
+                config::ClientAuth::Basic => target::ClientAuth::Basic,
+                config::ClientAuth::Post => target::ClientAuth::Post,
+            },
+        }),
+        (None, None, None) => target::Auth::None,
     })
 }
 

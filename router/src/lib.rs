@@ -25,6 +25,9 @@ pub mod config;
 /// From the configuration to what it names.
 pub mod connect;
 
+/// Keys in files, read again when they change.
+mod watch;
+
 /// A running router.
 pub mod serve;
 

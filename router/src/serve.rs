@@ -17,13 +17,17 @@ use router_http::{
     Listener, Mount, Secret,
     listener::{BindError, tls},
 };
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    task::{JoinHandle, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin, codes,
     config::Config,
     connect::{self, Connected, Opened},
+    watch,
 };
 
 /// How long a stop takes at most before attempts under way are dropped; they are made again after the next start.
@@ -36,6 +40,8 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// An open store, in place of the configured one; its owner closes it.
     pub store: Option<Arc<dyn store::Store>>,
+    /// How often files with certificates and keys are looked at, in place of [`tls::RELOAD_EVERY`].
+    pub reload_every: Option<Duration>,
 }
 
 /// Why a router does not start. Nothing is left running.
@@ -95,6 +101,8 @@ pub struct Running {
     data: PathBuf,
     listen: Server,
     admin: Server,
+    /// Reads keys again when they change; dropped with the router.
+    _renewal: JoinSet<()>,
 }
 
 /// A server task and its address.
@@ -135,6 +143,9 @@ pub async fn serve(config: Config, options: Options) -> Result<Running, Error> {
     for (name, source) in &config.sources {
         sources.push(connect::source(name, source, &keys)?);
     }
+    sources.extend(connect::bus_sources(&config, &keys)?);
+    let reload_every = options.reload_every.unwrap_or(tls::RELOAD_EVERY);
+    let renewal = watch::Keys::new(&sources).spawn(reload_every);
     let addr = config.admin.listen;
     let admin = TcpListener::bind(addr).await.map_err(|why| Error::AdminListen { addr, why })?;
     let routes = topology.routes.clone();
@@ -149,7 +160,7 @@ pub async fn serve(config: Config, options: Options) -> Result<Running, Error> {
     let path = Arc::new(Path::start(opened.store(), topology, clock.clone()).await?);
     let started = clock.wall();
     let api = Arc::new(admin::Api { path: path.clone(), clock, started, routes, ready: AtomicBool::new(false) });
-    let listener = match bind(&config, sources, &path).await {
+    let listener = match bind(&config, sources, &path, reload_every).await {
         Ok(listener) => listener,
         Err(e) => {
             // The first error is the one to tell; what a stop cannot write is done again after the next start.
@@ -163,7 +174,7 @@ pub async fn serve(config: Config, options: Options) -> Result<Running, Error> {
     let admin = serve_admin(admin, admin::router(api.clone(), guard), addr);
     let listen = serve_public(listener);
     api.ready.store(true, Ordering::Relaxed);
-    Ok(Running { path, opened, api, token, data, listen, admin })
+    Ok(Running { path, opened, api, token, data, listen, admin, _renewal: renewal })
 }
 
 /// Stops the path, then closes the store, which is closed whatever the path says.
@@ -172,13 +183,18 @@ async fn end(path: &Path, opened: &Opened, deadline: Duration) -> Result<(), sto
     stopped.and(opened.close().await)
 }
 
-async fn bind(config: &Config, sources: Vec<Connected>, path: &Path) -> Result<Listener, BindError> {
-    let mounts = sources.into_iter().filter_map(|Connected::Push(endpoint, bus)| {
+async fn bind(
+    config: &Config,
+    sources: Vec<Connected>,
+    path: &Path,
+    reload_every: Duration,
+) -> Result<Listener, BindError> {
+    let mounts = sources.into_iter().filter_map(|Connected::Push { endpoint, bus, .. }| {
         // `check` has seen to it that the bus exists, and the path has opened it.
         path.intake(&bus).map(|intake| Mount { endpoint: endpoint.into(), intake: Arc::new(intake) })
     });
     let (limits, edge) = (connect::limits(&config.limits), connect::edge(config));
-    Listener::bind_with(config.listen, limits, edge, tls::RELOAD_EVERY, mounts.collect()).await
+    Listener::bind_with(config.listen, limits, edge, reload_every, mounts.collect()).await
 }
 
 fn serve_public(listener: Listener) -> Server {

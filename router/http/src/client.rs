@@ -1,16 +1,16 @@
 //! The one HTTP client: targets send with it, and so does the command line. It keeps connections open
 //! and uses them again, never follows a redirect, and reads no more of an answer than it is told.
+//! Over TLS it speaks HTTP/2 where the server does, all requests on one connection, else HTTP/1.1.
 //!
-//! TLS is rustls with ring; the roots are the machine's own (`rustls-native-certs`), because companies
-//! add their own authorities there and revoke others, and a list built into the binary ages with it.
-//! They are read once, at the first [`Client::new`] of a process that needs them.
+//! [`tls`] says whom it trusts, [`crate::address`] where it connects to.
 
 use std::{
+    collections::HashMap,
     error::Error as StdError,
     future::Future,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -21,7 +21,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
@@ -29,7 +29,15 @@ use hyper_util::{
 use tokio::time::Instant;
 use tower_service::Service;
 
-use crate::secret::Secret;
+pub use self::tls::TlsFiles;
+use crate::{
+    address::{Private, Resolver},
+    listener::TlsError,
+    secret::Secret,
+};
+
+/// Whom it trusts, and what it shows.
+pub mod tls;
 
 /// How long a connection may take, from the name to the end of the TLS handshake.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,6 +45,10 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 /// Idle connections to one host.
 pub const POOL_IDLE_MAX: usize = 256;
+/// An HTTP/2 connection is asked this often whether it is still there, while requests are under way.
+pub const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
+/// How long it has to answer; then its requests have failed.
+pub const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes that are read of an error's body.
 pub const ERROR_BYTES_MAX: usize = 64 << 10;
 /// Bytes that [`Client::get`] and [`Client::post_json`] read of an answer.
@@ -138,6 +150,43 @@ pub struct Answer {
     pub cut: bool,
 }
 
+/// How a client connects. Clients with equal settings share their connections: see [`Clients`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Settings {
+    /// What its addresses may be; `None` for the command line, where the URL is the caller's own word.
+    pub private: Option<Private>,
+    /// Whom it trusts beside the machine's roots, and what it shows.
+    pub tls: TlsFiles,
+    /// From the name to the end of the TLS handshake: [`CONNECT_TIMEOUT`].
+    pub connect_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { private: None, tls: TlsFiles::default(), connect_timeout: CONNECT_TIMEOUT }
+    }
+}
+
+/// All clients of a process: one for each kind of settings, made when first asked for.
+#[derive(Default)]
+pub struct Clients(Mutex<HashMap<Settings, Client>>);
+
+impl Clients {
+    /// The client with these settings.
+    ///
+    /// # Errors
+    /// A file that cannot be read or used.
+    pub fn get(&self, settings: Settings) -> Result<Client, TlsError> {
+        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&settings) {
+            return Ok(client.clone());
+        }
+        let client = Client::with(&settings)?;
+        clients.insert(settings, client.clone());
+        Ok(client)
+    }
+}
+
 /// Sends requests. Clones share their connections.
 #[derive(Clone)]
 pub struct Client {
@@ -146,30 +195,36 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client with no connections yet. Without any root certificate on the machine, `https` fails at
-    /// its handshake and `http` works.
+    /// A client for the command line, with no connections yet.
     ///
     /// # Errors
     /// What rustls says about its own setup.
-    pub fn new() -> Result<Self, rustls::Error> {
-        Self::with_connect_timeout(CONNECT_TIMEOUT)
+    pub fn new() -> Result<Self, TlsError> {
+        Self::with(&Settings::default())
     }
 
-    /// As [`Client::new`], with another limit in place of [`CONNECT_TIMEOUT`].
+    /// A client with no connections yet.
     ///
     /// # Errors
-    /// What rustls says about its own setup.
-    pub fn with_connect_timeout(timeout: Duration) -> Result<Self, rustls::Error> {
-        let mut tcp = HttpConnector::new();
+    /// A file that cannot be read or used.
+    pub fn with(settings: &Settings) -> Result<Self, TlsError> {
+        Self::resolving(settings, Resolver::new(settings.private))
+    }
+
+    pub(crate) fn resolving(settings: &Settings, resolver: Resolver) -> Result<Self, TlsError> {
+        let mut tcp = HttpConnector::new_with_resolver(resolver.clone());
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(Duration::from_secs(30)));
+        let tls = tls::config(&settings.tls)?;
         let https =
-            HttpsConnectorBuilder::new().with_tls_config(tls()?).https_or_http().enable_http1().wrap_connector(tcp);
-        let connector = Connector { https, timeout };
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_all_versions().wrap_connector(tcp);
+        let connector = Connector { https, resolver, timeout: settings.connect_timeout };
         let pool = legacy::Client::builder(TokioExecutor::new())
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .pool_max_idle_per_host(POOL_IDLE_MAX)
+            .http2_keep_alive_interval(HTTP2_PING_EVERY)
+            .http2_keep_alive_timeout(HTTP2_PING_TIMEOUT)
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .build(connector.clone());
@@ -262,19 +317,6 @@ impl Client {
     }
 }
 
-/// The TLS settings, with ring named: another provider in the same binary must not be chosen by chance.
-fn tls() -> Result<rustls::ClientConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    match builder.clone().with_native_roots() {
-        Ok(config) => Ok(config.with_no_client_auth()),
-        Err(error) => {
-            tracing::warn!(code = %crate::codes::NO_ROOTS, %error, "this machine has no root certificates: every https connection will fail");
-            Ok(builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
-        }
-    }
-}
-
 async fn read(mut body: Incoming, bytes_max: usize, deadline: Instant) -> (Bytes, bool) {
     let mut whole = BytesMut::new();
     loop {
@@ -311,12 +353,13 @@ fn causes(error: &(dyn StdError + 'static)) -> String {
 /// must not hold an attempt for longer.
 #[derive(Clone)]
 struct Connector {
-    https: HttpsConnector<HttpConnector>,
+    https: HttpsConnector<HttpConnector<Resolver>>,
+    resolver: Resolver,
     timeout: Duration,
 }
 
 impl Service<Uri> for Connector {
-    type Response = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
+    type Response = <HttpsConnector<HttpConnector<Resolver>> as Service<Uri>>::Response;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
@@ -325,6 +368,9 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
+        if let Err(refused) = self.resolver.check_written(uri.host().unwrap_or_default()) {
+            return Box::pin(async move { Err(refused.into()) });
+        }
         let (connecting, timeout) = (self.https.call(uri), self.timeout);
         Box::pin(async move {
             match tokio::time::timeout(timeout, connecting).await {
@@ -360,3 +406,6 @@ impl Body for Sent {
         SizeHint::with_exact(self.body.as_ref().map_or(0, |body| body.len() as u64))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,4 +35,5 @@ schemas::codes! {
     REQUESTS_CUT = "R0145",
     ACCEPT_REFUSED = "R0146",
     NO_ROOTS = "R0147",
+    TOKEN_NOT_RENEWED = "R0148",
 }

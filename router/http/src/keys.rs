@@ -8,8 +8,13 @@
 //! | a bus that is not the key's | 403 `key-bus` |
 //! | an event whose `source` or `type` is not the key's to claim | 403 `key-source`, `key-type`; in a batch, that event is refused and the others are taken |
 //! | more events than the key may send | 429 `key-rate`, Retry-After |
+//!
+//! A key's secret can be replaced while requests come in ([`renew`]): the next request is held to the new one.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use router_core::{
@@ -90,7 +95,7 @@ pub enum KeyError {
 /// One key. Shared by all endpoints that take it, so that its rate is one.
 pub struct Key {
     spec: KeySpec,
-    padded: [u8; PADDED],
+    padded: RwLock<[u8; PADDED]>,
     budget: Option<Budget>,
 }
 
@@ -106,15 +111,16 @@ impl Key {
     /// # Errors
     /// [`KeyError`].
     pub fn new(spec: KeySpec) -> Result<Arc<Self>, KeyError> {
-        let secret = spec.secret.expose().as_bytes();
-        let visible = secret.iter().all(u8::is_ascii_graphic);
-        let refused = || KeyError::Secret { name: spec.name.clone(), bytes: secret.len() };
-        let padded = padded(secret).filter(|_| visible).ok_or_else(refused)?;
+        let padded = RwLock::new(usable(&spec.name, &spec.secret)?);
         if let Some(pattern) = spec.sources.iter().chain(&spec.types).find(|p| !is_pattern(p)) {
             return Err(KeyError::Pattern { name: spec.name.clone(), pattern: pattern.clone() });
         }
         let budget = spec.events_per_second_max.map(|rate| Budget::new(rate.get(), Instant::now()));
         Ok(Arc::new(Key { spec, padded, budget }))
+    }
+
+    fn padded(&self) -> [u8; PADDED] {
+        *self.padded.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether it may feed a bus.
@@ -171,6 +177,45 @@ impl Key {
     }
 }
 
+fn usable(name: &str, secret: &Secret) -> Result<[u8; PADDED], KeyError> {
+    let secret = secret.expose().as_bytes();
+    let visible = secret.iter().all(u8::is_ascii_graphic);
+    let refused = || KeyError::Secret { name: name.to_owned(), bytes: secret.len() };
+    padded(secret).filter(|_| visible).ok_or_else(refused)
+}
+
+/// The keys of one path, each with the secret that it gets.
+pub type Renewal = Vec<(Arc<Key>, Secret)>;
+
+/// Gives keys new secrets, all of them or none; the names of those that changed. No two keys of one path
+/// may be the same.
+///
+/// # Errors
+/// [`KeyError`]: a secret that cannot be one, or that two keys would share. All keys are as they were.
+pub fn renew(groups: &[Renewal]) -> Result<Vec<String>, KeyError> {
+    let mut changed = Vec::new();
+    for group in groups {
+        let mut seen = std::collections::HashMap::new();
+        for (key, secret) in group {
+            let padded = usable(&key.spec.name, secret)?;
+            if let Some(first) = seen.insert(padded, &key.spec.name) {
+                return Err(KeyError::Twice { first: first.clone(), second: key.spec.name.clone() });
+            }
+            changed.push((key, padded));
+        }
+    }
+    let mut names = Vec::new();
+    for (key, padded) in changed {
+        let mut now = key.padded.write().unwrap_or_else(PoisonError::into_inner);
+        // A key of several groups is new once.
+        if *now != padded {
+            *now = padded;
+            names.push(key.spec.name.clone());
+        }
+    }
+    Ok(names)
+}
+
 fn is_pattern(pattern: &str) -> bool {
     pattern.find('*').is_none_or(|at| at + 1 == pattern.len())
 }
@@ -202,7 +247,7 @@ impl Keys {
         }
         let mut seen = std::collections::HashMap::new();
         for key in &keys {
-            if let Some(first) = seen.insert(key.padded, &key.spec.name) {
+            if let Some(first) = seen.insert(key.padded(), &key.spec.name) {
                 return Err(KeyError::Twice { first: first.clone(), second: key.spec.name.clone() });
             }
         }
@@ -225,7 +270,7 @@ impl Keys {
         let given = given.unwrap_or([0; PADDED]);
         let mut found = u32::MAX;
         for (index, key) in (0u32..).zip(&self.0) {
-            found.conditional_assign(&index, key.padded.ct_eq(&given));
+            found.conditional_assign(&index, key.padded().ct_eq(&given));
         }
         if let Some(key) = usize::try_from(found).ok().and_then(|index| self.0.get(index)) {
             return Ok(Some(key));
@@ -292,6 +337,26 @@ mod tests {
         assert!(matches!(&twice, KeyError::Twice { first, second } if first == "a" && second == "b"));
         assert!(!twice.to_string().contains("hunter2"));
         assert!(!format!("{:?}", Keys::new(vec![key("a", "hunter2").unwrap()])).contains("hunter2"));
+    }
+
+    #[test]
+    fn renewed_key_opens_and_the_old_one_does_not() {
+        let [a, b] = [key("a", "old").unwrap(), key("b", "other").unwrap()];
+        let keys = Keys::new(vec![a.clone(), b.clone()]).unwrap();
+        let opens = |secret: &str| {
+            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, format!("Bearer {secret}").parse().unwrap())]);
+            keys.check(&headers).is_ok()
+        };
+        let set = |first: &str, second: &str| {
+            let group = vec![(a.clone(), Secret::new(first)), (b.clone(), Secret::new(second))];
+            renew(&[group.clone(), group])
+        };
+        assert_eq!(set("old", "other"), Ok(vec![]));
+        assert_eq!(set("new", "other"), Ok(vec!["a".to_owned()]));
+        assert_eq!([opens("old"), opens("new"), opens("other")], [false, true, true]);
+        assert!(matches!(set("newer", "newer"), Err(KeyError::Twice { .. })));
+        assert!(matches!(set("newest", ""), Err(KeyError::Secret { .. })));
+        assert_eq!([opens("newer"), opens("newest"), opens("new"), opens("other")], [false, false, true, true]);
     }
 
     #[test]

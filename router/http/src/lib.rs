@@ -10,6 +10,7 @@
 //! | [`endpoint`] | what is mounted at a path of the listener |
 //! | [`keys`] | who may send what, and how much of it |
 //! | [`events`] | `POST /events`: binary, structured and batched CloudEvents |
+//! | [`address`] | which addresses a target may be connected to |
 //! | [`client`] | one HTTP client: reuse of connections, TLS, no redirects, bounded answers |
 //! | [`target`] | the webhook target, and its table of statuses |
 //! | [`problem`] | errors as `application/problem+json` |
@@ -38,6 +39,9 @@ mod pace;
 
 /// The CloudEvents endpoint.
 pub mod events;
+
+/// Which addresses a target may be connected to.
+pub mod address;
 
 /// The shared HTTP client.
 pub mod client;

@@ -1,4 +1,4 @@
-//! The webhook target: one event per POST, in binary or structured mode.
+//! The webhook target: one event per POST, in binary or structured mode, or several as one batch.
 //!
 //! Beside the event, a request carries:
 //!
@@ -9,33 +9,48 @@
 //! | `gocoffee-route` | the route that owes the event |
 //! | `traceparent`, `tracestate` | the event's own, or one made from the `DeliveryId` |
 //! | `User-Agent` | `gocoffee/VERSION` |
+//! | `webhook-id`, `webhook-timestamp`, `webhook-signature` | with secrets for it: see the signature's own module |
 //!
 //! There is no header of our own for the `DeliveryId`: `Idempotency-Key` is the name that the field knows
 //! (draft-ietf-httpapi-idempotency-key-header), and two names for one thing would drift apart.
+//!
+//! A batch of several events carries the route alone, since the others are of one delivery; so that what it
+//! holds is told apart by `source` and `id`. Its `webhook-id` is a hash of its `DeliveryId`s: the same
+//! events make the same id. The answer is for the whole batch: see [`Partial::AllOrNothing`]. Statuses that
+//! blame an event and ask for a wait (404, or `Retry-After`) blame the target there: which one would have
+//! to wait is not known.
 //!
 //! What an answer means is the table of [`verdict`]. Redirects are never followed: a `Location` that the
 //! operator did not configure gets no event.
 
 use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant, SystemTime},
+    hash::Hasher,
+    time::{Duration, SystemTime},
 };
 
 use async_trait::async_trait;
-use base64::Engine;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use router_core::{
     id::TargetName,
-    target::{BatchLimits, Delivery, Facts, Outcome, Partial, Reason, Scope, Target},
+    target::{BatchLimits, Delivery, Facts, Outcome, Partial, Rate, Reason, Scope, Target},
 };
-use schemas::Event;
-use serde::Deserialize;
+use siphasher::sip128::{Hasher128, SipHasher13};
+use tokio::time::Instant;
 
 use crate::{
     client::{self, Answer, Client, ERROR_BYTES_MAX, USER_AGENT},
     secret::{self, Secret},
 };
+
+/// What can be configured.
+mod config;
+
+/// Tokens of an authorization server.
+mod oauth;
+
+/// Signatures of requests.
+mod sign;
 
 /// The trace of a delivery.
 mod trace;
@@ -43,7 +58,13 @@ mod trace;
 /// What a status means.
 mod verdict;
 
-pub use verdict::{RETRY_AFTER_MAX, SLOW, Verdict, retry_after, verdict};
+pub use config::{Auth, Batch, ConfigError, HttpTargetConfig, Mode};
+use config::{check_address, credentials, query_values, static_header, words};
+pub use oauth::{ClientAuth, OAuth};
+use oauth::{Token, Tokens};
+use sign::Signer;
+use verdict::wait_of;
+pub use verdict::{RETRY_AFTER_MAX, SLOW, StatusError, Statuses, Verdict, retry_after, verdict};
 
 /// Bytes of [`Facts::note`].
 pub const NOTE_BYTES_MAX: usize = 1 << 10;
@@ -51,6 +72,10 @@ pub const NOTE_BYTES_MAX: usize = 1 << 10;
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 /// Requests at a time, when nothing else is configured.
 pub const IN_FLIGHT_MAX: usize = 64;
+/// Events of one batch, when nothing else is configured.
+pub const BATCH_COUNT_MAX: usize = 100;
+/// Bytes of the bodies of one batch, when nothing else is configured.
+pub const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Static headers of one target.
 pub const HEADERS_MAX: usize = 32;
 /// Words of a header's value, and values of the query, that have fewer bytes are not taken for secrets in a note;
@@ -65,99 +90,7 @@ const ROUTE: HeaderName = HeaderName::from_static("gocoffee-route");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const STRUCTURED: HeaderValue = HeaderValue::from_static("application/cloudevents+json");
-
-/// How an event is written into a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Attributes as headers, the data as the body. Extensions that are no strings arrive as strings; an
-    /// event that headers would make another event goes out structured.
-    #[default]
-    Binary,
-    /// The whole event as one JSON text.
-    Structured,
-}
-
-/// How the target knows us.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Auth {
-    /// Not at all.
-    #[default]
-    None,
-    /// `Authorization: Bearer TOKEN`.
-    Bearer(Secret),
-    /// `Authorization: Basic …`.
-    Basic {
-        /// The user's name; without a colon.
-        user: String,
-        /// The password.
-        password: Secret,
-    },
-}
-
-/// A webhook target as it is configured.
-#[derive(Clone, Debug)]
-pub struct HttpTargetConfig {
-    /// The operator's name for it.
-    pub name: TargetName,
-    /// Where events are posted.
-    pub url: String,
-    /// How they are written.
-    pub mode: Mode,
-    /// How long an attempt may take: [`TIMEOUT`].
-    pub timeout: Duration,
-    /// Headers of every request; their values count as secrets.
-    pub headers: BTreeMap<String, Secret>,
-    /// How the target knows us.
-    pub auth: Auth,
-    /// Requests at a time: [`IN_FLIGHT_MAX`].
-    pub in_flight_max: usize,
-}
-
-impl HttpTargetConfig {
-    /// The defaults for a name and a URL.
-    pub fn new(name: TargetName, url: impl Into<String>) -> Self {
-        HttpTargetConfig {
-            name,
-            url: url.into(),
-            mode: Mode::default(),
-            timeout: TIMEOUT,
-            headers: BTreeMap::new(),
-            auth: Auth::default(),
-            in_flight_max: IN_FLIGHT_MAX,
-        }
-    }
-}
-
-/// Why a target cannot be: one variant per setting, never showing a secret.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// `url`.
-    #[error(transparent)]
-    Url(#[from] client::UrlError),
-    /// `headers`.
-    #[error("header `{name}` {why}")]
-    Header {
-        /// The header's name as it is written.
-        name: String,
-        /// Why not.
-        why: &'static str,
-    },
-    /// `auth`.
-    #[error("auth: {0}")]
-    Auth(&'static str),
-    /// `timeout`.
-    #[error("a timeout of zero leaves no time for an answer; the default is {TIMEOUT:?}")]
-    Timeout,
-    /// `in_flight_max`.
-    #[error("with in_flight_max 0 nothing is ever sent; the default is {IN_FLIGHT_MAX}")]
-    InFlight,
-    /// Too many headers.
-    #[error("{0} headers, at most {HEADERS_MAX} are sent")]
-    Headers(usize),
-}
+const BATCHED: HeaderValue = HeaderValue::from_static("application/cloudevents-batch+json");
 
 /// The webhook target.
 pub struct HttpTarget {
@@ -166,29 +99,27 @@ pub struct HttpTarget {
     mode: Mode,
     timeout: Duration,
     in_flight_max: usize,
+    rate: Option<Rate>,
     /// Headers that every request has.
     headers: HeaderMap,
     /// What no note may show, in every form that a target may echo, the longest first.
     secrets: Vec<Secret>,
+    statuses: Statuses,
+    signer: Option<Signer>,
+    tokens: Option<Tokens>,
     client: Client,
 }
 
 impl HttpTarget {
-    /// Checks the configuration; connects nowhere.
+    /// Checks the configuration; connects nowhere. The client is one that connects as the configuration
+    /// says: [`HttpTargetConfig::client`].
     ///
     /// # Errors
     /// The first setting that cannot be.
     pub fn new(config: HttpTargetConfig, client: Client) -> Result<Self, ConfigError> {
         let uri = client::url(&config.url)?;
-        if config.timeout.is_zero() {
-            return Err(ConfigError::Timeout);
-        }
-        if config.in_flight_max == 0 {
-            return Err(ConfigError::InFlight);
-        }
-        if config.headers.len() > HEADERS_MAX {
-            return Err(ConfigError::Headers(config.headers.len()));
-        }
+        check_address(&uri, config.private).map_err(ConfigError::Address)?;
+        check_numbers(&config)?;
         let mut headers = HeaderMap::new();
         let mut secrets: Vec<String> = Vec::new();
         for (text, value) in &config.headers {
@@ -207,14 +138,39 @@ impl HttpTarget {
         }
         // A key in the query is as secret as one in a header.
         secrets.extend(uri.query().map(query_values).unwrap_or_default());
-        let HttpTargetConfig { name, mode, timeout, in_flight_max, .. } = config;
-        Ok(HttpTarget { name, uri, mode, timeout, in_flight_max, headers, secrets: secret::echoes(secrets), client })
+        secrets.extend(config.webhook_secrets.iter().map(|secret| secret.expose().to_owned()));
+        let tokens = match &config.auth {
+            Auth::OAuth(oauth) => {
+                let token_uri = client::url(&oauth.token_url).map_err(|e| ConfigError::TokenUrl(e.0))?;
+                check_address(&token_uri, config.private).map_err(ConfigError::TokenAddress)?;
+                Some(Tokens::new(oauth, client.clone())?)
+            }
+            _ => None,
+        };
+        let signer = Signer::new(&config.webhook_secrets)?;
+        let mut secrets = secret::echoes(secrets);
+        secrets.extend(tokens.iter().flat_map(|tokens| tokens.secrets().iter().cloned()));
+        let HttpTargetConfig { name, mode, timeout, in_flight_max, rate, statuses, .. } = config;
+        Ok(HttpTarget {
+            name,
+            uri,
+            mode,
+            timeout,
+            in_flight_max,
+            rate,
+            headers,
+            secrets,
+            statuses,
+            signer,
+            tokens,
+            client,
+        })
     }
 
     /// The request of one attempt.
-    fn request(&self, delivery: &Delivery) -> Request<Bytes> {
-        let (mut headers, body) = write(self.mode, &delivery.event);
-        headers.reserve(self.headers.len() + 5);
+    fn request(&self, batch: &[Delivery], token: Option<&Token>) -> Request<Bytes> {
+        let (mut headers, body) = write(self.mode, batch);
+        headers.reserve(self.headers.len() + 8);
         headers.extend(self.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
         let mut put = |name, text: String| {
             // Ids, names and traces are visible ASCII; only a `tracestate` of an event may be anything.
@@ -222,13 +178,23 @@ impl HttpTarget {
                 headers.insert(name, value);
             }
         };
-        put(IDEMPOTENCY_KEY, delivery.id.to_string());
-        put(ROUTE, delivery.route.as_str().to_owned());
-        put(TRACEPARENT, trace::traceparent(delivery));
-        if let Some(state) = trace::tracestate(delivery) {
-            put(TRACESTATE, state);
+        if let Some(first) = batch.first() {
+            put(ROUTE, first.route.as_str().to_owned());
         }
-        headers.insert(ATTEMPT, delivery.attempt.into());
+        if let [delivery] = batch {
+            put(IDEMPOTENCY_KEY, delivery.id.to_string());
+            put(TRACEPARENT, trace::traceparent(delivery));
+            if let Some(state) = trace::tracestate(delivery) {
+                put(TRACESTATE, state);
+            }
+            headers.insert(ATTEMPT, delivery.attempt.into());
+        }
+        if let Some(token) = token {
+            headers.insert(header::AUTHORIZATION, token.header.clone());
+        }
+        if let Some(signer) = &self.signer {
+            signer.sign(&mut headers, &webhook_id(batch), SystemTime::now(), &body);
+        }
         let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
@@ -236,37 +202,75 @@ impl HttpTarget {
         request
     }
 
-    async fn attempt(&self, delivery: &Delivery) -> Outcome {
+    /// One attempt for deliveries that share its outcome. A token that is not accepted is had anew, once.
+    async fn attempt(&self, batch: &[Delivery]) -> Outcome {
         let start = Instant::now();
-        match self.client.send(self.request(delivery), self.timeout, ERROR_BYTES_MAX).await {
-            Ok(answer) => self.judge(&answer, start.elapsed()),
+        let deadline = start + self.timeout;
+        let Some(tokens) = &self.tokens else {
+            return self.send(batch, None, start).await.0;
+        };
+        let mut again = true;
+        loop {
+            let token = match tokens.get(deadline).await {
+                Ok(token) => token,
+                Err(none) => {
+                    let facts = Facts { took: start.elapsed(), note: Some(none.note.into()), ..Facts::default() };
+                    return Outcome::Retry { facts, scope: Scope::Target, not_before: none.not_before };
+                }
+            };
+            let (outcome, status) = self.send(batch, Some(&token), start).await;
+            if status != Some(401) || !std::mem::take(&mut again) || !tokens.rejected(&token).await {
+                return outcome;
+            }
+        }
+    }
+
+    /// Sends one request; its outcome, and the status of its answer.
+    async fn send(&self, batch: &[Delivery], token: Option<&Token>, start: Instant) -> (Outcome, Option<u16>) {
+        let left = (start + self.timeout).saturating_duration_since(Instant::now());
+        let sent = self.client.send(self.request(batch, token), left, ERROR_BYTES_MAX).await;
+        let took = start.elapsed();
+        match sent {
+            Ok(answer) => (self.judge(&answer, batch.len() > 1, token, took), Some(answer.status.as_u16())),
             Err(error) => {
-                let note = secret::redact(error.to_string().as_bytes(), false, &self.secrets, NOTE_BYTES_MAX);
-                let facts = Facts { took: start.elapsed(), note: Some(note.into()), ..Facts::default() };
+                let note = self.redacted(error.to_string().as_bytes(), false, token);
+                let facts = Facts { took, note: Some(note.into()), ..Facts::default() };
                 let scope = match error {
                     client::Error::Connect { .. } => Scope::Target,
                     // It was sent: perhaps it is this event that the target cannot bear.
                     _ => Scope::Event,
                 };
-                Outcome::Retry { facts, scope, not_before: None }
+                (Outcome::Retry { facts, scope, not_before: None }, None)
             }
         }
     }
 
-    fn judge(&self, answer: &Answer, took: Duration) -> Outcome {
+    /// What may be shown of a text, in which a token may be repeated, too.
+    fn redacted(&self, text: &[u8], cut: bool, token: Option<&Token>) -> String {
+        match token {
+            None => secret::redact(text, cut, &self.secrets, NOTE_BYTES_MAX),
+            Some(token) => {
+                let mut secrets = secret::echoes([token.secret.expose().to_owned()]);
+                secrets.extend(self.secrets.iter().cloned());
+                secret::redact(text, cut, &secrets, NOTE_BYTES_MAX)
+            }
+        }
+    }
+
+    fn judge(&self, answer: &Answer, several: bool, token: Option<&Token>, took: Duration) -> Outcome {
         let status = answer.status.as_u16();
         let facts = |note| Facts { status: Some(status), took, reference: None, note };
         let said = || {
-            let note = secret::redact(&answer.body, answer.cut, &self.secrets, NOTE_BYTES_MAX);
+            let note = self.redacted(&answer.body, answer.cut, token);
             (!note.is_empty()).then(|| note.into_boxed_str())
         };
-        match verdict(status) {
+        match self.statuses.verdict(status) {
             // Nobody reads what a success says, so that it is not even decoded.
             Verdict::Delivered => Outcome::Delivered { facts: facts(None), replies: Vec::new() },
             Verdict::Retry { scope, slow } => {
-                let asked = answer.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-                let asked = asked.and_then(|value| retry_after(value, SystemTime::now()));
+                let asked = wait_of(&answer.headers);
                 let not_before = if slow { Some(asked.unwrap_or_default().max(SLOW)) } else { asked };
+                let scope = if several && not_before.is_some() { Scope::Target } else { scope };
                 Outcome::Retry { facts: facts(said()), scope, not_before }
             }
             Verdict::Refused => Outcome::Refused { facts: facts(said()), code: router_core::codes::REFUSED },
@@ -282,112 +286,86 @@ impl Target for HttpTarget {
     }
 
     fn limits(&self) -> BatchLimits {
-        BatchLimits {
-            count_max: 1,
-            bytes_max: usize::MAX,
+        let one = BatchLimits {
             in_flight_max: self.in_flight_max,
-            partial: Partial::PerEvent,
             deadline: self.timeout.saturating_add(DEADLINE_MARGIN),
+            rate: self.rate,
             ..BatchLimits::default()
+        };
+        match self.mode {
+            Mode::Binary | Mode::Structured => one,
+            Mode::Batch(Batch { count_max, bytes_max, delay_max }) => {
+                BatchLimits { count_max, bytes_max, delay_max, partial: Partial::AllOrNothing, ..one }
+            }
         }
     }
 
     async fn check(&self) -> Result<(), Reason> {
+        if let Some(tokens) = &self.tokens {
+            let had = tokens.get(Instant::now() + self.timeout).await;
+            had.map_err(|none| Reason(none.note.into()))?;
+        }
         self.client.connect(&self.uri).await.map_err(|error| {
             Reason(secret::redact(error.to_string().as_bytes(), false, &self.secrets, NOTE_BYTES_MAX).into())
         })
     }
 
     async fn deliver(&self, batch: &[Delivery]) -> Vec<Outcome> {
+        if let Mode::Batch(_) = self.mode {
+            let outcome = self.attempt(batch).await;
+            return vec![outcome; batch.len()];
+        }
         let mut outcomes = Vec::with_capacity(batch.len());
         for delivery in batch {
-            outcomes.push(self.attempt(delivery).await);
+            outcomes.push(self.attempt(std::slice::from_ref(delivery)).await);
         }
         outcomes
     }
 }
 
-/// What of a header's value a note must not show: all of it, and each word. Shorter ones are words like
-/// `true`, whose masking would only make notes hard to read.
-fn words(text: &str) -> Vec<String> {
-    let words = text.split_whitespace().chain([text]);
-    words.filter(|word| word.len() >= MASKED_BYTES_MIN).map(str::to_owned).collect()
-}
-
-/// The values of a query, as they stand there.
-fn query_values(query: &str) -> Vec<String> {
-    let value = |pair: &'_ str| pair.split_once('=').map_or(pair, |(_, value)| value).to_owned();
-    query.split('&').map(value).filter(|value| value.len() >= MASKED_BYTES_MIN).collect()
-}
-
-fn write(mode: Mode, event: &Event) -> (HeaderMap, Bytes) {
-    match mode {
-        Mode::Binary if !schemas::http::needs_structured(event) => schemas::http::encode_binary(event),
-        Mode::Binary | Mode::Structured => {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::CONTENT_TYPE, STRUCTURED);
-            (headers, schemas::json::encode(event).into())
-        }
+fn check_numbers(config: &HttpTargetConfig) -> Result<(), ConfigError> {
+    if config.timeout.is_zero() {
+        return Err(ConfigError::Timeout);
     }
+    if config.in_flight_max == 0 {
+        return Err(ConfigError::InFlight);
+    }
+    if matches!(config.mode, Mode::Batch(batch) if batch.count_max == 0 || batch.bytes_max == 0) {
+        return Err(ConfigError::Batch);
+    }
+    if config.headers.len() > HEADERS_MAX {
+        return Err(ConfigError::Headers(config.headers.len()));
+    }
+    Ok(())
 }
 
-/// A header that the operator adds to every request.
-fn static_header(name: &str, value: &Secret, auth: &Auth) -> Result<(HeaderName, HeaderValue), ConfigError> {
-    let refused = |why| ConfigError::Header { name: name.to_owned(), why };
-    let header: HeaderName = name.parse().map_err(|_| refused("is no name of a header"))?;
-    if let Some(why) = forbidden(header.as_str()) {
-        return Err(refused(why));
-    }
-    if header == header::AUTHORIZATION && *auth != Auth::None {
-        return Err(refused("is set by `auth` already; give one of them"));
-    }
-    let mut value = HeaderValue::from_str(value.expose())
-        .ok()
-        .filter(|value| value.to_str().is_ok())
-        .ok_or_else(|| refused("has a value that no header can carry; it is one line of ASCII"))?;
-    value.set_sensitive(true);
-    Ok((header, value))
-}
-
-/// Why a header is not the operator's to set.
-fn forbidden(name: &str) -> Option<&'static str> {
-    match name {
-        "host" => Some("comes from the URL; leave it out"),
-        "content-type" | "content-encoding" => Some("comes from the event; leave it out"),
-        "content-length" | "transfer-encoding" | "connection" | "proxy-connection" | "keep-alive" | "te"
-        | "trailer" | "upgrade" | "expect" => Some("belongs to the connection; leave it out"),
-        "idempotency-key" | "traceparent" | "tracestate" => Some("is set for each delivery; leave it out"),
-        _ if name.starts_with("ce-") => Some("would be an attribute of the event; leave it out"),
-        _ if name.starts_with("gocoffee-") => Some("is set for each delivery; leave it out"),
-        _ => None,
-    }
-}
-
-/// The value of `Authorization`; what of it must never be shown goes to `secrets`.
-fn credentials(auth: &Auth, secrets: &mut Vec<String>) -> Result<Option<HeaderValue>, ConfigError> {
-    let text = match auth {
-        Auth::None => return Ok(None),
-        Auth::Bearer(token) if token.expose().is_empty() => return Err(ConfigError::Auth("the bearer token is empty")),
-        Auth::Bearer(token) => {
-            secrets.push(token.expose().to_owned());
-            format!("Bearer {}", token.expose())
-        }
-        // RFC 7617, section 2: the first colon ends the name.
-        Auth::Basic { user, .. } if user.contains(':') => {
-            return Err(ConfigError::Auth("a user name for `basic` holds no colon"));
-        }
-        Auth::Basic { user, password } => {
-            let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{}", password.expose()));
-            secrets.extend([password.expose().to_owned(), pair.clone()]);
-            format!("Basic {pair}")
-        }
+fn write(mode: Mode, batch: &[Delivery]) -> (HeaderMap, Bytes) {
+    let json = |kind, body: Vec<u8>| {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, kind);
+        (headers, body.into())
     };
-    let mut value = HeaderValue::from_str(&text)
-        .ok()
-        .filter(|value| value.to_str().is_ok())
-        .ok_or(ConfigError::Auth("the token holds characters that no header can carry; it is one line of ASCII"))?;
-    value.set_sensitive(true);
-    Ok(Some(value))
+    match (mode, batch) {
+        (Mode::Binary, [one]) if !schemas::http::needs_structured(&one.event) => {
+            schemas::http::encode_binary(&one.event)
+        }
+        (Mode::Binary | Mode::Structured, [one]) => json(STRUCTURED, schemas::json::encode(&one.event)),
+        _ => json(BATCHED, schemas::json::encode_batch(batch.iter().map(|delivery| &delivery.event))),
+    }
+}
+
+/// The id of what is signed: the delivery's, or for several one that hangs on which they are.
+fn webhook_id(batch: &[Delivery]) -> String {
+    if let [delivery] = batch {
+        return delivery.id.to_string();
+    }
+    // Keyed with nothing: the value has to be the same on every machine and after every update.
+    let mut hasher = SipHasher13::new();
+    for delivery in batch {
+        hasher.write(delivery.id.to_string().as_bytes());
+        hasher.write_u8(b' ');
+    }
+    format!("batch-{:032x}", u128::from(hasher.finish128()))
 }
 
 #[cfg(test)]

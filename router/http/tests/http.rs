@@ -23,4 +23,7 @@ mod suite {
 
     /// The webhook target behind TLS.
     mod tls;
+
+    /// Batches, tokens, signatures, client certificates, addresses.
+    mod outward;
 }

@@ -37,7 +37,7 @@ pub async fn run(args: Args) -> Done {
     }
     let mut signals = Signals::new()?;
     let running = tokio::select! {
-        started = serve::serve(config, Options { data: args.data, store: None }) => started.map_err(start_failure)?,
+        started = serve::serve(config, Options { data: args.data, ..Options::default() }) => started.map_err(start_failure)?,
         () = signals.next() => return Ok(Exit::Ok),
     };
     tracing::info!(
@@ -144,7 +144,7 @@ mod tests {
             "listen: 127.0.0.1:0\nadmin: { listen: 127.0.0.1:0, token: t }\nsources: { w: { http: { path: /e } } }\n";
         let config = config::load("test.yaml", text).config.unwrap();
         let store = Arc::new(MemoryStore::new());
-        let running = serve::serve(config, Options { data: None, store: Some(store.clone()) }).await.unwrap();
+        let running = serve::serve(config, Options { store: Some(store.clone()), ..Options::default() }).await.unwrap();
         let to = format!("http://{}/e", running.listen());
         store.poison("test");
         let ended = until_stopped(running, Signals::new().unwrap());

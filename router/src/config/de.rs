@@ -77,6 +77,17 @@ impl Notes {
     fn keeps(&self, node: &Node) -> bool {
         !self.left_out.borrow().contains(&node.id)
     }
+
+    /// A secret stands here, or may: its text is not shown, but for where it is kept.
+    fn hide(&self, node: &Node) {
+        let named = |text: &str| text.starts_with("${") && text.find('}') == Some(text.len() - 1);
+        match &node.kind {
+            Kind::Scalar { text, .. } if named(text) => {}
+            Kind::Scalar { .. } => self.secrets.borrow_mut().push(node.span.clone()),
+            Kind::List(items) => items.iter().for_each(|item| self.hide(item)),
+            Kind::Map(entries) => entries.iter().for_each(|entry| self.hide(&entry.value)),
+        }
+    }
 }
 
 /// What is wrong, and with which node.
@@ -287,11 +298,7 @@ impl<'a> de::Deserializer<'a> for At<'a> {
             ITEMS => self.map(visitor, true),
             JSON => self.placed(visitor.visit_string(self.node.to_json())),
             SECRET => {
-                let named = |text: &str| text.starts_with("${") && text.find('}') == Some(text.len() - 1);
-                // Where a secret is kept may be shown; what stands here itself may not.
-                if !matches!(&self.node.kind, Kind::Scalar { text, .. } if named(text)) {
-                    self.notes.secrets.borrow_mut().push(self.node.span.clone());
-                }
+                self.notes.hide(self.node);
                 self.deserialize_str(visitor)
             }
             _ => self.placed(visitor.visit_newtype_struct(self)),
@@ -314,6 +321,7 @@ impl<'a> de::Deserializer<'a> for At<'a> {
         let strange = kept.clone().find(|e| !variants.contains(&e.key.as_str()));
         if let Some(entry) = strange {
             let place = Some((entry.key_span.clone(), entry.value.id));
+            self.notes.hide(&entry.value);
             return Err(Error { place, ..Error::unknown("kind", &entry.key, variants) });
         }
         match (kept.next(), kept.next()) {
@@ -386,7 +394,11 @@ impl<'a> MapAccess<'a> for Entries<'a> {
         let notes = self.notes;
         let Some(entry) = self.rest.find(|e| notes.keeps(&e.value)) else { return Ok(None) };
         self.value = Some(&entry.value);
-        self.note(key(entry, seed)).map(Some)
+        let read = key(entry, seed);
+        if read.as_ref().is_err_and(|e| e.code == codes::UNKNOWN_KEY) {
+            notes.hide(&entry.value);
+        }
+        self.note(read).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'a>>(&mut self, seed: V) -> Result<V::Value, Error> {

@@ -21,9 +21,9 @@ pub fn load(name: &str, source: &str) -> Loaded {
     let source = source.strip_prefix('\u{feff}').unwrap_or(source);
     let mut secrets = Vec::new();
     let mut config = None;
-    if let Some(root) = yaml::read(source, &mut findings) {
+    if let Some(root) = yaml::read(source, &mut findings, &mut secrets) {
         let read = de::read::<Config>(&root, &mut findings);
-        secrets = read.secrets;
+        secrets.extend(read.secrets);
         config = read.value;
         if let Some(config) = &config {
             validate::validate(config, &root, &mut findings);
@@ -57,7 +57,7 @@ pub fn document(name: &str, source: &str) -> Result<serde_json::Value, String> {
         return Err(format!("`{name}` is not JSON: {json}"));
     }
     let mut findings = Vec::new();
-    let root = yaml::read(source, &mut findings);
+    let root = yaml::read(source, &mut findings, &mut Vec::new());
     let report = Report::new(name, source, findings, &[]);
     match root.filter(|_| report.errors() == 0) {
         Some(root) => {

@@ -1,10 +1,12 @@
 //! What no single value can tell. Each check stands on its own, so that one broken entry hides no other;
 //! names are looked up in the tree, where an entry that could not be read still counts as there.
 
+/// HTTP targets.
+mod target;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    sync::Arc,
 };
 
 use http::HeaderName;
@@ -212,7 +214,7 @@ fn listeners(config: &Config, cx: &mut Cx<'_>) {
 }
 
 /// The keys of all sources, as far as they can be had.
-fn keys(config: &Config, cx: &mut Cx<'_>) -> Vec<Arc<router_http::Key>> {
+fn keys(config: &Config, cx: &mut Cx<'_>) -> Vec<connect::KnownKey> {
     let mut buses = cx.names("buses");
     buses.insert(DEFAULT_BUS.into());
     let before = cx.findings.len();
@@ -237,11 +239,15 @@ fn keys(config: &Config, cx: &mut Cx<'_>) -> Vec<Arc<router_http::Key>> {
 
 fn sources(config: &Config, cx: &mut Cx<'_>) {
     let shared = self::keys(config, cx);
-    if config.sources.is_empty() && cx.names("sources").is_empty() {
+    let nothing = config.sources.is_empty() && cx.names("sources").is_empty();
+    // With shared keys every bus has a path of its own.
+    if nothing && config.keys.is_empty() {
         let help = "write `sources: { web: { http: { path: /events } } }`";
         cx.warning(&["sources"], "there is no source: nothing can come in", help);
     }
     let mut paths: BTreeMap<&str, &str> = BTreeMap::new();
+    let of_buses: BTreeMap<String, _> =
+        connect::buses_with_path(config).into_iter().map(|bus| (connect::bus_path(&bus), bus)).collect();
     // In the order of the file: the second of two is the one to change.
     let mut sources: Vec<_> = config.sources.iter().collect();
     sources.sort_by_key(|(name, _)| cx.root.place(&["sources", name.as_str(), "http", "path"]).start);
@@ -254,6 +260,11 @@ fn sources(config: &Config, cx: &mut Cx<'_>) {
             let message = format!("the sources `{first}` and `{name}` have the same path `{path}`");
             let finding = Finding::error(cx.root.place(&at), message).code(codes::TWICE);
             cx.findings.push(finding.help("give each source its own path"));
+        } else if let Some(bus) = of_buses.get(path) {
+            let message = format!("`{path}` is the path of the bus `{bus}` itself");
+            let finding = Finding::error(cx.root.place(&at), message).code(codes::TWICE);
+            let help = "leave this source out, since events come in there without it, or give it another path";
+            cx.findings.push(finding.help(help));
         }
         let before = cx.findings.len();
         for key in keys {
@@ -270,27 +281,48 @@ fn sources(config: &Config, cx: &mut Cx<'_>) {
 }
 
 fn targets(config: &Config, cx: &mut Cx<'_>) {
-    let client = router_http::client::Client::new();
+    let clients = router_http::client::Clients::default();
     for (name, target) in &config.targets {
         let before = cx.findings.len();
         match target {
-            Target::Http(http) => http_target(name.as_str(), http, cx),
+            Target::Http(http) => {
+                http_target(name.as_str(), http, cx);
+                target::errors(name.as_str(), http, cx);
+            }
         }
         // What the checks above let through, the target itself has the last word on, as at a start. Without
         // its secrets it cannot be made, and that was said already.
-        if let (Ok(client), true) = (&client, cx.findings.len() == before)
-            && let Err(connect::Error::Target(_, e)) = connect::target(name, target, client)
-        {
-            let mut keys = vec!["targets", name.as_str(), "http"];
-            match &e {
-                ConfigError::Header { name, .. } => keys.extend(["headers", name.as_str()]),
-                ConfigError::Headers(_) => keys.push("headers"),
-                ConfigError::Url(_) => keys.push("url"),
-                _ => {}
+        let made = if cx.findings.len() == before { connect::target(name, target, &clients).err() } else { None };
+        let mut keys = vec!["targets", name.as_str(), "http"];
+        let message = match &made {
+            Some(connect::Error::Target(_, e)) => {
+                keys.extend(key_of(e));
+                Some(e.to_string())
             }
-            let finding = Finding::error(cx.root.place(&keys), e.to_string());
-            cx.findings.push(finding);
+            Some(connect::Error::TargetTls(_, e)) => {
+                keys.push("tls");
+                Some(e.to_string())
+            }
+            _ => None,
+        };
+        cx.findings.extend(message.map(|message| Finding::error(cx.root.place(&keys), message)));
+        match target {
+            Target::Http(http) => target::warnings(name.as_str(), http, cx),
         }
+    }
+}
+
+/// The key of a target that an error is about.
+fn key_of(e: &ConfigError) -> Vec<&str> {
+    match e {
+        ConfigError::Header { name, .. } => vec!["headers", name.as_str()],
+        ConfigError::Headers(_) => vec!["headers"],
+        ConfigError::Url(_) | ConfigError::Address(_) => vec!["url"],
+        ConfigError::Batch => vec!["batch"],
+        ConfigError::TokenUrl(_) | ConfigError::TokenAddress(_) => vec!["oauth", "token_url"],
+        ConfigError::OAuth(_) => vec!["oauth"],
+        ConfigError::WebhookSecrets(_) => vec!["webhook_secrets"],
+        _ => Vec::new(),
     }
 }
 
@@ -308,7 +340,8 @@ fn http_target(name: &str, target: &HttpTarget, cx: &mut Cx<'_>) {
     for (header, secret) in &target.headers {
         let keys = ["targets", name, "http", "headers", header];
         let lower = header.to_ascii_lowercase();
-        let taken = lower == "authorization" && (target.bearer.is_some() || target.basic.is_some());
+        let known = target.bearer.is_some() || target.basic.is_some() || target.oauth.is_some();
+        let taken = lower == "authorization" && known;
         if HeaderName::from_bytes(header.as_bytes()).is_err() {
             cx.error(&keys, format!("`{header}` is no name of a header"), "e.g. `X-Api-Key`");
         } else if OWN_HEADERS.contains(&lower.as_str())

@@ -77,6 +77,17 @@ pub fn duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
     if read.is_zero() { Err(de::Error::custom("a duration is longer than zero")) } else { Ok(read) }
 }
 
+/// For `#[serde(deserialize_with)]`: [`duration`], or nothing.
+///
+/// # Errors
+/// The deserializer's.
+pub fn some_duration<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Duration>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Given(#[serde(deserialize_with = "duration")] Duration);
+    Ok(Option::<Given>::deserialize(d)?.map(|Given(duration)| duration))
+}
+
 /// For `#[serde(deserialize_with)]`: [`parse_size`] as `usize`.
 ///
 /// # Errors
@@ -210,6 +221,11 @@ impl Secret {
         parts.push(Part::Text(rest.into()));
         parts.retain(|p| !matches!(p, Part::Text(t) if t.is_empty()));
         Ok(Secret(parts))
+    }
+
+    /// Whether a part of it stands in a file, which may change.
+    pub fn in_file(&self) -> bool {
+        self.0.iter().any(|part| matches!(part, Part::File(_)))
     }
 
     /// The secret itself: the environment and files are read now. White space at the end of a file, where

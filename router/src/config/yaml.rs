@@ -149,9 +149,10 @@ fn is_json_word(text: &str) -> bool {
     matches!(text, "true" | "false" | "null") || text.parse::<serde_json::Number>().is_ok()
 }
 
-/// Reads a document. What is wrong goes to `findings`; `None` when there is no tree to go on with.
-pub fn read(source: &str, findings: &mut Vec<Finding>) -> Option<Node> {
-    let mut builder = Builder { source, findings, open: Vec::new(), root: None, ids: 0, documents: 0 };
+/// Reads a document. What is wrong goes to `findings`; `None` when there is no tree to go on with. What
+/// stands in no tree, and may be a secret under a repeated key, goes to `hidden`.
+pub fn read(source: &str, findings: &mut Vec<Finding>, hidden: &mut Vec<Range<usize>>) -> Option<Node> {
+    let mut builder = Builder { source, findings, hidden, open: Vec::new(), root: None, ids: 0, documents: 0 };
     for next in Parser::new_from_str(source) {
         match next {
             Ok((event, span)) => {
@@ -190,6 +191,7 @@ struct Open {
 struct Builder<'a> {
     source: &'a str,
     findings: &'a mut Vec<Finding>,
+    hidden: &'a mut Vec<Range<usize>>,
     open: Vec<Open>,
     root: Option<Node>,
     ids: usize,
@@ -271,7 +273,7 @@ impl Builder<'_> {
             Kind::Map(entries) => entries,
         };
         if std::mem::take(&mut open.drop_next) {
-            return;
+            return self.hidden.push(node.span);
         }
         if let Some((key, key_span)) = open.key.take() {
             return entries.push(Entry { key, key_span, value: node });

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod config_golden;
 #[cfg(test)]
+mod edge;
+#[cfg(test)]
 mod operate;
 #[cfg(test)]
 mod process;

@@ -18,7 +18,7 @@ use router_core::{
     store::{Page, Selection, Store},
     target::Target,
 };
-use router_http::{Events, HttpTarget, HttpTargetConfig, Limits, Listener, Mount, client::Client, target::Mode};
+use router_http::{Events, HttpTarget, HttpTargetConfig, Limits, Listener, Mount, client::Clients, target::Mode};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -185,7 +185,7 @@ fn bus() -> BusName {
 }
 
 fn topology(routes: &[Route], wrap: Wrap<'_>) -> Topology {
-    let client = Client::new().expect("a client");
+    let clients = Clients::default();
     let spec = |route: &Route| RouteSpec {
         name: RouteName::new(&route.name).expect("a name"),
         bus: bus(),
@@ -197,12 +197,12 @@ fn topology(routes: &[Route], wrap: Wrap<'_>) -> Topology {
     Topology {
         buses: vec![BusSpec { name: bus(), dedupe_age: Duration::from_secs(600), dedupe_entries_max: 1_000_000 }],
         routes: routes.iter().map(spec).collect(),
-        targets: targets.values().map(|route| wrap(target(route, &client))).collect(),
+        targets: targets.values().map(|route| wrap(target(route, &clients))).collect(),
         event_bytes_max: EVENT_BYTES_MAX,
     }
 }
 
-fn target(route: &Route, client: &Client) -> Arc<dyn Target> {
+fn target(route: &Route, clients: &Clients) -> Arc<dyn Target> {
     let name = TargetName::new(route.target()).expect("a name");
     let config = HttpTargetConfig {
         mode: if route.structured { Mode::Structured } else { Mode::Binary },
@@ -210,7 +210,8 @@ fn target(route: &Route, client: &Client) -> Arc<dyn Target> {
         in_flight_max: usize::from(route.in_flight_max),
         ..HttpTargetConfig::new(name, &route.url)
     };
-    Arc::new(HttpTarget::new(config, client.clone()).expect("a target"))
+    let client = clients.get(config.client()).expect("a client");
+    Arc::new(HttpTarget::new(config, client).expect("a target"))
 }
 
 /// Whether everything that came in was judged, and nothing is owed.

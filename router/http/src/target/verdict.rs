@@ -1,7 +1,11 @@
 //! What a status means for a delivery, and how long a target asks us to wait: pure tables.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
+use http::{HeaderMap, header};
 use router_core::target::Scope;
 
 /// What a status means.
@@ -53,6 +57,64 @@ pub fn verdict(status: u16) -> Verdict {
     }
 }
 
+/// Verdicts of an operator, which go before the table: by status, else by its hundred.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Statuses {
+    exact: BTreeMap<u16, Verdict>,
+    hundreds: BTreeMap<u16, Verdict>,
+}
+
+/// A status or a verdict that is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StatusError {
+    /// What is no status.
+    #[error("`{0}` is no status: a number from 200 to 599, or all of a hundred as `4xx`")]
+    Status(String),
+    /// What is no verdict.
+    #[error("`{0}` is no verdict: `delivered`, `retry`, `retry-slowly`, `wait`, `refused` or `stop`")]
+    Verdict(String),
+}
+
+impl Statuses {
+    /// Adds one: a status as `409` or `5xx`, a verdict as the operator writes it.
+    ///
+    /// # Errors
+    /// [`StatusError`].
+    pub fn set(&mut self, status: &str, verdict: &str) -> Result<(), StatusError> {
+        let meant = match verdict {
+            "delivered" => Verdict::Delivered,
+            "retry" => Verdict::Retry { scope: Scope::Event, slow: false },
+            "retry-slowly" => Verdict::Retry { scope: Scope::Event, slow: true },
+            "wait" => Verdict::Retry { scope: Scope::Target, slow: false },
+            "refused" => Verdict::Refused,
+            "stop" => Verdict::Stop,
+            _ => return Err(StatusError::Verdict(verdict.to_owned())),
+        };
+        let refused = || StatusError::Status(status.to_owned());
+        let (map, number, range) = match status.strip_suffix("xx") {
+            Some(hundred) => (&mut self.hundreds, hundred, 2..=5),
+            None => (&mut self.exact, status, 200..=599),
+        };
+        let digits = number.bytes().all(|b| b.is_ascii_digit());
+        let number: u16 = number.parse().ok().filter(|n| digits && range.contains(n)).ok_or_else(refused)?;
+        map.insert(number, meant);
+        Ok(())
+    }
+
+    /// What a status means.
+    pub fn verdict(&self, status: u16) -> Verdict {
+        let own = self.exact.get(&status).or_else(|| self.hundreds.get(&(status / 100)));
+        own.copied().unwrap_or_else(|| verdict(status))
+    }
+}
+
+/// How long an answer asks to wait.
+pub(super) fn wait_of(headers: &HeaderMap) -> Option<Duration> {
+    let asked = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+    asked.and_then(|value| retry_after(value, SystemTime::now()))
+}
+
 /// How long `Retry-After` (RFC 9110, section 10.2.3) asks to wait: seconds, or an HTTP date in any of its
 /// three forms, at most [`RETRY_AFTER_MAX`]. `None` when it asks for nothing, or cannot be read.
 pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
@@ -69,6 +131,33 @@ pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_operators_verdict_goes_before_the_table() {
+        let mut statuses = Statuses::default();
+        for (status, verdict) in [("409", "delivered"), ("4xx", "retry"), ("404", "refused"), ("503", "retry-slowly")] {
+            statuses.set(status, verdict).unwrap();
+        }
+        statuses.set("500", "wait").unwrap();
+        statuses.set("202", "stop").unwrap();
+        let retry = |scope, slow| Verdict::Retry { scope, slow };
+        for (status, expected) in [
+            (409, Verdict::Delivered),
+            (404, Verdict::Refused),
+            (422, retry(Scope::Event, false)),
+            (503, retry(Scope::Event, true)),
+            (500, retry(Scope::Target, false)),
+            (202, Verdict::Stop),
+            (200, Verdict::Delivered),
+            (502, retry(Scope::Event, false)),
+        ] {
+            assert_eq!(statuses.verdict(status), expected, "{status}");
+        }
+        for status in ["", "99", "199", "600", "1xx", "6xx", "xx", "+42", "4x", "404 "] {
+            assert!(matches!(statuses.set(status, "retry"), Err(StatusError::Status(_))), "{status}");
+        }
+        assert!(matches!(statuses.set("404", "ignore"), Err(StatusError::Verdict(_))));
+    }
 
     /// Goal: hold the whole table against design section 3, "Outcomes and the breaker", status by status.
     #[test]

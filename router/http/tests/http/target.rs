@@ -10,7 +10,7 @@ use router_core::{
 };
 use router_http::{
     HttpTarget, HttpTargetConfig, Secret,
-    client::{Client, Error},
+    client::{Client, Error, Settings},
     target::{Auth, Mode},
 };
 use schemas::{Event, Form};
@@ -24,16 +24,17 @@ pub fn config(url: String) -> HttpTargetConfig {
 }
 
 pub fn target(config: HttpTargetConfig) -> HttpTarget {
-    HttpTarget::new(config, Client::new().unwrap()).unwrap()
+    let client = Client::with(&config.client()).unwrap();
+    HttpTarget::new(config, client).unwrap()
 }
 
-fn delivery(event: Event) -> Delivery {
+pub fn delivery(event: Event) -> Delivery {
     let lane = LaneId { bus: BusId(0), route: RouteId(2), run: RunId(0) };
     let id = DeliveryId { epoch: Epoch(0xc0ffee), lane, offset: Offset(17) };
     Delivery { id, attempt: 3, route: RouteName::new("new-orders").unwrap(), appended: Timestamp(0), event }
 }
 
-fn event() -> Event {
+pub fn event() -> Event {
     Event::builder("1", "/shop/7", "coffee.order.created").data(Form::Json, r#"{"total":4.50}"#).build().unwrap()
 }
 
@@ -49,7 +50,7 @@ async fn against(answer: &str) -> Outcome {
     deliver(&target(config(format!("http://{}/", sink.addr)))).await
 }
 
-fn note(outcome: &Outcome) -> String {
+pub fn note(outcome: &Outcome) -> String {
     outcome.facts().note.as_deref().unwrap_or_default().to_owned()
 }
 
@@ -247,7 +248,8 @@ async fn peer_that_never_ends_the_handshake_is_the_targets_fault() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}/", silent.local_addr().unwrap());
     for (connect, timeout) in [(200, 5000), (5000, 200)] {
-        let client = Client::with_connect_timeout(Duration::from_millis(connect)).unwrap();
+        let settings = Settings { connect_timeout: Duration::from_millis(connect), ..Settings::default() };
+        let client = Client::with(&settings).unwrap();
         let config = HttpTargetConfig { timeout: Duration::from_millis(timeout), ..config(url.clone()) };
         let start = Instant::now();
         let outcome = deliver(&HttpTarget::new(config, client).unwrap()).await;
