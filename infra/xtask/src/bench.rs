@@ -6,6 +6,7 @@
 //! | [`outage`] | what do dead targets cost the others, and the memory? | held |
 //! | [`intake`] | how far is the intake from a server that only answers? | printed |
 //! | [`restart`] | how long until ready after `kill -9` with a long log? | printed |
+//! | [`matching`] | how many events does the matcher judge, by class and number of rules? | held |
 //!
 //! Runs that are compared are interleaved, so that other work on the machine hits both; the load average
 //! stands beside every figure. Everything is bounded in time, listens on loopback, and ends with this process.
@@ -25,6 +26,9 @@ mod intake;
 
 /// Killed with a long log, and started again.
 mod restart;
+
+/// The matcher alone, in one thread.
+mod matching;
 
 /// The processes: the router, its load, and what they tell.
 mod world;
@@ -60,6 +64,7 @@ enum Name {
     Outage,
     Intake,
     Restart,
+    Match,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -73,20 +78,30 @@ enum Output {
 
 /// Runs the scenarios; a missed limit is a failure.
 pub fn run(root: &Path, args: &Args) -> Result<ExitCode, Error> {
-    let world = World::new(root, args.programs.as_deref())?;
     let mut table = Table::default();
-    for (name, scenario) in [
-        (Name::Outage, outage::run as fn(&World, &Args, &mut Table) -> Result<(), Error>),
-        (Name::Intake, intake::run),
-        (Name::Restart, restart::run),
-    ] {
-        if args.name.is_none_or(|wanted| wanted == name) {
-            scenario(&world, args, &mut table)?;
-        }
+    if args.name.is_none_or(|wanted| wanted == Name::Match) {
+        matching::run(root, args, &mut table)?;
+    }
+    if args.name != Some(Name::Match) {
+        processes(&World::new(root, args.programs.as_deref())?, args, &mut table)?;
     }
     match args.output {
         Output::Text => print!("{}", table.to_text()),
         Output::Json => println!("{:#}", table.to_json()),
     }
     Ok(if table.good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The scenarios in which the router is a process of its own.
+fn processes(world: &World, args: &Args, table: &mut Table) -> Result<(), Error> {
+    for (name, scenario) in [
+        (Name::Outage, outage::run as fn(&World, &Args, &mut Table) -> Result<(), Error>),
+        (Name::Intake, intake::run),
+        (Name::Restart, restart::run),
+    ] {
+        if args.name.is_none_or(|wanted| wanted == name) {
+            scenario(world, args, table)?;
+        }
+    }
+    Ok(())
 }

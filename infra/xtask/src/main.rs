@@ -19,6 +19,9 @@ mod test;
 /// The router under load, with the limits beside the figures.
 mod bench;
 
+/// What is drawn, against what must hold.
+mod fuzz;
+
 /// The project's own tooling.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
@@ -53,6 +56,8 @@ enum Command {
         /// How many seeds from there on; without it, one, with every step printed.
         count: Option<u64>,
     },
+    /// Draw filters and events, and hold the matcher to the plain filters; 1 at a difference.
+    Fuzz(fuzz::Args),
     /// Write the sample events under schemas/samples anew.
     Samples,
 }
@@ -69,6 +74,7 @@ fn main() -> ExitCode {
         Command::Test { long } => Ok(test::run(&root, long)),
         Command::Bench(args) => bench::run(&root, &args),
         Command::Sim { seed, count } => simulate(&root, seed, count),
+        Command::Fuzz(args) => fuzz::run(&root, &args),
         Command::Samples => samples::write(&root).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|e| {

@@ -35,7 +35,10 @@ pub mod sql;
 /// The dialects of the Subscriptions API.
 mod dialect;
 
-/// Necessary conditions, and the index over them.
+/// Necessary conditions.
+mod need;
+
+/// All filters at once.
 mod index;
 
 /// Why not.
@@ -50,7 +53,8 @@ use serde_json::Value;
 pub use self::explain::Explanation;
 use self::{
     dialect::{Attributes, How},
-    index::{Index, Need},
+    index::{Index, Memory},
+    need::Need,
     pattern::Pattern,
     sql::Expression,
     view::{Names, View},
@@ -302,7 +306,8 @@ pub struct Matcher {
 #[derive(Debug, Default)]
 pub struct Scratch {
     nodes: Vec<Node>,
-    candidates: Vec<u32>,
+    memory: Memory,
+    hits: Vec<u32>,
 }
 
 impl Matcher {
@@ -310,21 +315,23 @@ impl Matcher {
     pub fn compile(routes: impl IntoIterator<Item = (RouteId, Filter)>) -> Self {
         let mut routes: Vec<(RouteId, Filter)> = routes.into_iter().collect();
         routes.sort_by_key(|(id, _)| *id);
-        let mut index = Index::default();
-        for (number, (_, filter)) in (0u32..).zip(&routes) {
-            index.add(number, filter.need());
-        }
+        let index = Index::new(routes.iter().map(|(_, filter)| filter));
         Matcher { routes, index }
     }
 
     /// The routes that want the event, in rising order, into `out`: equals [`Filter::matches`] on every
     /// route. The event's data is read at most once.
     pub fn matches(&self, event: &Event, scratch: &mut Scratch, out: &mut Vec<RouteId>) {
-        let Scratch { nodes, candidates } = scratch;
-        self.index.candidates(event, candidates);
+        let Scratch { nodes, memory, hits } = scratch;
         let view = View::new(event, nodes);
-        let asked = candidates.iter().filter_map(|number| self.routes.get(*number as usize));
-        out.extend(asked.filter(|(_, filter)| filter.wants(&view, &Pattern::matches)).map(|(id, _)| *id));
+        let route = |number: u32| self.routes.get(number as usize);
+        let mut ask = |number| route(number).is_some_and(|(_, filter)| filter.wants(&view, &Pattern::matches));
+        hits.clear();
+        self.index.hits(event, memory, &mut |number| hits.push(number), &mut ask);
+        hits.sort_unstable();
+        // A filter may match in several ways.
+        hits.dedup();
+        out.extend(hits.iter().filter_map(|number| route(*number)).map(|(id, _)| *id));
     }
 }
 

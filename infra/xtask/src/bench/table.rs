@@ -47,7 +47,20 @@ impl Table {
 
     /// Adds a figure that must be within its limit.
     pub fn hold(&mut self, scenario: &'static str, what: &str, value: f64, unit: &'static str, limit: Limit) {
-        let (what, note) = (what.to_owned(), String::new());
+        self.hold_with(scenario, what, value, unit, limit, "");
+    }
+
+    /// [`Table::hold`], with words.
+    pub fn hold_with(
+        &mut self,
+        scenario: &'static str,
+        what: &str,
+        value: f64,
+        unit: &'static str,
+        limit: Limit,
+        note: &str,
+    ) {
+        let (what, note) = (what.to_owned(), note.to_owned());
         self.0.push(Row { scenario, what, value, unit, limit: Some(limit), note });
     }
 

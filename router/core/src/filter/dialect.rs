@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     Error, Filter, Options,
-    index::{Attribute, Need},
+    need::{Need, Path, Wanted},
     value::{Found, Place},
     view::View,
 };
@@ -109,10 +109,13 @@ impl Attributes {
     }
 
     pub fn need(&self) -> Need {
-        let of = |(name, wanted): &(Box<str>, Box<str>)| match (self.how, Attribute::named(name)) {
-            (How::Exact, Some(attribute)) => Need::exact(attribute, vec![wanted.clone()]),
-            (How::Prefix, Some(attribute)) => Need::prefix(attribute, vec![wanted.clone()]),
-            _ => Need::Any,
+        let of = |(name, wanted): &(Box<str>, Box<str>)| {
+            let wanted = match self.how {
+                How::Exact => Wanted::Text(wanted.clone()),
+                How::Prefix => Wanted::Prefix(wanted.clone()),
+                How::Suffix => Wanted::Suffix(wanted.clone()),
+            };
+            Need::cast(Path::Attribute(name.clone()), wanted)
         };
         self.wanted.iter().map(of).fold(Need::Any, Need::and)
     }

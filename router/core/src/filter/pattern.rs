@@ -21,11 +21,12 @@ mod walk;
 use schemas::doc::{Item, Kind};
 
 use super::{
-    index::{Attribute, Need},
+    index::located,
+    need::Need,
     value::elements,
     view::{Names, View},
 };
-use test::{Test, Tests, Text};
+use test::Tests;
 
 /// A pattern, ready to judge.
 #[derive(Debug)]
@@ -98,20 +99,7 @@ impl Pattern {
 
     /// What every event that matches must have.
     pub fn need(&self) -> Need {
-        let (kind, source) = match self.names {
-            Names::CloudEvents => ("type", "source"),
-            Names::EventBridge => ("detail-type", "source"),
-        };
-        let subject = (self.names == Names::CloudEvents).then_some(("subject", Attribute::Subject));
-        let named: Vec<_> = [(kind, Attribute::Type), (source, Attribute::Source)].into_iter().chain(subject).collect();
-        let of = |c: &Combination| {
-            let needs = named.iter().filter_map(|(path, attribute)| {
-                let field = c.fields.iter().find(|f| *f.path == **path)?;
-                Some(field.tests.need(*attribute))
-            });
-            needs.fold(Need::Any, Need::and)
-        };
-        self.combinations.iter().map(of).reduce(Need::or).unwrap_or(Need::Any)
+        self.combinations.iter().map(|c| c.need(self.names)).reduce(Need::or).unwrap_or(Need::Any)
     }
 }
 
@@ -121,6 +109,12 @@ impl Combination {
         let mut mixed = false;
         let tree = tree(&numbered, &mut mixed);
         Combination { fields, tree, mixed }
+    }
+
+    /// What every event that matches must have.
+    pub fn need(&self, names: Names) -> Need {
+        let of = |field: &Field| located(names, &field.path).map_or(Need::Any, |path| field.tests.need(&path));
+        self.fields.iter().map(of).fold(Need::Any, Need::and)
     }
 }
 
@@ -145,16 +139,10 @@ fn tree(fields: &[(&str, usize)], mixed: &mut bool) -> Vec<Entry> {
     entries
 }
 
-impl Tests {
-    fn need(&self, attribute: Attribute) -> Need {
-        let prefix = |test: &Test| match test {
-            Test::Text(Text::Prefix(prefix)) => Some(prefix.clone()),
-            _ => None,
-        };
-        match self.others.iter().map(prefix).collect::<Option<Vec<_>>>() {
-            Some(prefixes) => Need::exact(attribute, self.strings.clone()).or(Need::prefix(attribute, prefixes)),
-            None => Need::Any,
-        }
+impl Field {
+    /// Whether it may be absent.
+    pub fn absence(&self) -> bool {
+        self.absence
     }
 }
 

@@ -24,7 +24,7 @@ mod read;
 use std::sync::Arc;
 
 use super::{
-    index::{Attribute, Need},
+    need::{Need, Path, Wanted},
     view::View,
 };
 pub use eval::{Evaluated, Outcome};
@@ -220,39 +220,76 @@ fn cost(node: &Node) -> usize {
     node.children().into_iter().map(cost).sum::<usize>() + own
 }
 
-/// A comparison is sharp only as strings: another type on the right casts the attribute first.
+/// What every event must have for which a part is TRUE.
 fn need(node: &Node) -> Need {
-    let attribute = |node: &Node| match &node.what {
-        What::Attribute(name) => Attribute::named(name),
-        _ => None,
-    };
-    let text = |node: &Node| match &node.what {
-        What::Text(text) => Some(Box::from(&**text)),
-        _ => None,
-    };
     match &node.what {
         What::Logic(Logic::And, parts) => parts.iter().map(need).fold(Need::Any, Need::and),
         // TRUE needs one part that is TRUE: those before it were FALSE without error.
         What::Logic(Logic::Or, parts) => parts.iter().map(need).reduce(Need::or).unwrap_or(Need::Any),
-        What::Compare(Compare::Equal, a, b) => {
-            let (attribute, text) = (attribute(a).or_else(|| attribute(b)), text(b).or_else(|| text(a)));
-            attribute.zip(text).map_or(Need::Any, |(attribute, text)| Need::exact(attribute, vec![text]))
-        }
-        What::Like { value, like, not: false } => match attribute(value) {
-            Some(attribute) => match like.literal() {
-                Some(text) => Need::exact(attribute, vec![text]),
-                None => Need::prefix(attribute, vec![like.prefix()]),
-            },
+        What::Compare(compare, a, b) => compared(*compare, a, b),
+        What::Like { value, like, not: false } => path(value).map_or(Need::Any, |path| liked(&path, like)),
+        What::In { value, set, not: false } => match path(value) {
+            Some(path) => set.iter().map(|element| equal(&path, element)).fold(Need::Never, Need::or),
             None => Need::Any,
         },
-        What::In { value, set, not: false } => {
-            match (attribute(value), set.iter().map(text).collect::<Option<Vec<_>>>()) {
-                (Some(attribute), Some(texts)) => Need::exact(attribute, texts),
-                _ => Need::Any,
-            }
-        }
+        What::ExistsAttribute(name) => Need::cast(Path::Attribute(name.clone()), Wanted::Present),
         What::Boolean(false) => Need::Never,
         _ => Need::Any,
+    }
+}
+
+/// Where a part reads. Of data only what is reached by names: a number may pick an element of an array, and
+/// what is there may be an array, whose JSON text the part has.
+fn path(node: &Node) -> Option<Path> {
+    match &node.what {
+        What::Attribute(name) => Some(Path::Attribute(name.clone())),
+        What::Data(names) if names.iter().all(|name| !name.contains('.') && name.parse::<usize>().is_err()) => {
+            Some(Path::Data(Some(names.join(".").into())))
+        }
+        _ => None,
+    }
+}
+
+/// The left operand is cast to the type of the right one.
+fn compared(compare: Compare, a: &Node, b: &Node) -> Need {
+    let Some(place) = path(a) else {
+        // Cast the other way round, which is the same only for what is always a string.
+        return match (compare, path(b)) {
+            (Compare::Equal, Some(place)) if place.is_text() => match &a.what {
+                What::Text(_) => equal(&place, a),
+                _ => Need::Any,
+            },
+            _ => Need::Any,
+        };
+    };
+    let What::Integer(bound) = b.what else {
+        return if compare == Compare::Equal { equal(&place, b) } else { Need::Any };
+    };
+    let bound = f64::from(bound);
+    match compare {
+        Compare::Equal => Need::cast(place, Wanted::Number(bound)),
+        Compare::NotEqual => Need::Any,
+        Compare::Less | Compare::LessOrEqual => Need::cast(place, Wanted::Range(f64::NEG_INFINITY, bound)),
+        Compare::Greater | Compare::GreaterOrEqual => Need::cast(place, Wanted::Range(bound, f64::INFINITY)),
+    }
+}
+
+/// A comparison is sharp only as strings: another type casts first.
+fn equal(path: &Path, text: &Node) -> Need {
+    match &text.what {
+        What::Text(text) => Need::cast(path.clone(), Wanted::Text((**text).into())),
+        _ => Need::Any,
+    }
+}
+
+fn liked(path: &Path, like: &Like) -> Need {
+    let key = |wanted| Need::cast(path.clone(), wanted);
+    match like.literal() {
+        Some(text) => key(Wanted::Text(text)),
+        None => {
+            let inside = like.inside().map_or(Need::Any, |text| key(Wanted::Inside(text)));
+            key(Wanted::Prefix(like.prefix())).and(key(Wanted::Suffix(like.suffix()))).and(inside)
+        }
     }
 }
 

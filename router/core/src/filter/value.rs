@@ -66,13 +66,16 @@ pub struct Number {
     exact: Decimal,
     /// The same, where it is a whole number that fits: compared without reading digits.
     whole: Option<i64>,
+    /// The nearest double. Of two numbers whose doubles differ, the one with the lower double is lower.
+    double: f64,
     written: Box<str>,
 }
 
 impl Number {
     /// Reads a JSON number.
     pub fn parse(text: &str) -> Option<Self> {
-        Some(Number { exact: Decimal::parse(text)?, whole: text.parse().ok(), written: text.into() })
+        let (exact, double) = (Decimal::parse(text)?, text.parse().ok()?);
+        Some(Number { exact, whole: text.parse().ok(), double, written: text.into() })
     }
 
     /// How the event's number compares with this one. What is no number compares with nothing.
@@ -80,7 +83,20 @@ impl Number {
         if let (Some(whole), Ok(found)) = (self.whole, text.parse::<i64>()) {
             return Some(found.cmp(&whole));
         }
-        Some(Decimal::parse(text)?.cmp(&self.exact))
+        if *text == *self.written {
+            return Some(Ordering::Equal);
+        }
+        match text.parse::<f64>().ok()?.partial_cmp(&self.double)? {
+            // Up to fifteen digits, each number has a double of its own; otherwise digits decide.
+            Ordering::Equal if is_short(text) && is_short(&self.written) => Some(Ordering::Equal),
+            Ordering::Equal => Some(Decimal::parse(text)?.cmp(&self.exact)),
+            unequal => Some(unequal),
+        }
+    }
+
+    /// The nearest double.
+    pub fn double(&self) -> f64 {
+        self.double
     }
 
     /// Whether this is the smaller one.
@@ -92,6 +108,11 @@ impl Number {
     pub fn text(&self) -> &str {
         &self.written
     }
+}
+
+/// Whether a number has few enough digits, and no exponent, to be told by its double.
+fn is_short(number: &str) -> bool {
+    number.len() <= 15 && !number.contains(['e', 'E'])
 }
 
 /// What stands in an array, arrays in it flattened; without recursion, since the event chose its depth.
@@ -108,6 +129,12 @@ pub fn elements(array: Item<'_>) -> impl Iterator<Item = Item<'_>> {
             }
         }
     })
+}
+
+/// [`elements`] of an array; anything else is its own only one.
+pub fn elements_or_self(item: Item<'_>) -> impl Iterator<Item = Item<'_>> {
+    let itself = (item.kind() != Kind::Array).then_some(item);
+    itself.into_iter().chain(elements(item))
 }
 
 /// The text without regard to case: each character's lower-case form.

@@ -6,7 +6,10 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use super::super::value::{Found, Number, begins, folded, folded_back, quoted};
+use super::super::{
+    need::{Need, Path, Wanted},
+    value::{Found, Number, begins, folded, folded_back, quoted},
+};
 
 /// The alternatives of one field: one is enough.
 #[derive(Debug, Default)]
@@ -94,6 +97,12 @@ impl Tests {
         usize::from(!self.strings.is_empty()) + self.others.iter().map(one).sum::<usize>()
     }
 
+    /// What every event that passes here must have at the path.
+    pub fn need(&self, path: &Path) -> Need {
+        let strings = self.strings.iter().map(|s| Need::key(path.clone(), Wanted::Text(s.clone())));
+        strings.chain(self.others.iter().map(|test| test.need(path))).fold(Need::Never, Need::or)
+    }
+
     /// Each alternative as it was written.
     pub fn shown(&self) -> impl Iterator<Item = String> + '_ {
         self.strings.iter().map(|s| quoted(s)).chain(self.others.iter().map(Test::show))
@@ -126,6 +135,25 @@ impl Test {
         }
     }
 
+    fn need(&self, path: &Path) -> Need {
+        Need::key(
+            path.clone(),
+            match self {
+                Test::Exists(false) => return Need::Any,
+                Test::Text(text) => return text.need(path),
+                Test::Null => Wanted::Null,
+                Test::Bool(b) => Wanted::Bool(*b),
+                Test::Number(n) => Wanted::Number(n.double()),
+                Test::Address(_, address) => Wanted::Address(*address),
+                Test::Cidr(block) => Wanted::Block(block.first, block.last),
+                Test::Numeric(bounds) => range(bounds),
+                Test::AnythingBut(_) | Test::AnythingButNumber(_) | Test::AnythingButText(_) | Test::Exists(true) => {
+                    Wanted::Present
+                }
+            },
+        )
+    }
+
     fn show(&self) -> String {
         let strings = |list: &[Box<str>]| match list {
             [one] => quoted(one),
@@ -156,7 +184,41 @@ impl Test {
     }
 }
 
+/// Bounds as doubles, which a number within the bounds is within, too.
+fn range(bounds: &[(Compare, Number)]) -> Wanted {
+    let (mut low, mut high) = (f64::NEG_INFINITY, f64::INFINITY);
+    for (compare, bound) in bounds {
+        match compare {
+            Compare::Equal => return Wanted::Number(bound.double()),
+            Compare::Less | Compare::LessOrEqual => high = bound.double(),
+            Compare::Greater | Compare::GreaterOrEqual => low = bound.double(),
+        }
+    }
+    Wanted::Range(low, high)
+}
+
 impl Text {
+    fn need(&self, path: &Path) -> Need {
+        let key = |wanted| Need::key(path.clone(), wanted);
+        match self {
+            Text::Exactly(s) => key(Wanted::Text(s.clone())),
+            Text::Prefix(s) => key(Wanted::Prefix(s.clone())),
+            Text::Suffix(s) => key(Wanted::Suffix(s.clone())),
+            Text::IgnoreCase(s) => key(Wanted::Folded(s.clone())),
+            Text::PrefixIgnoreCase(s) => key(Wanted::FoldedPrefix(s.clone())),
+            Text::SuffixIgnoreCase(s) => key(Wanted::FoldedSuffix(s.clone())),
+            Text::Wildcard(wildcard) => match wildcard.parts.as_slice() {
+                [whole] => key(Wanted::Text(whole.clone())),
+                [first, middle @ .., last] => {
+                    let inside = middle.iter().max_by_key(|part| part.len());
+                    let ends = key(Wanted::Prefix(first.clone())).and(key(Wanted::Suffix(last.clone())));
+                    inside.map_or(Need::Any, |part| key(Wanted::Inside(part.clone()))).and(ends)
+                }
+                [] => Need::Never,
+            },
+        }
+    }
+
     pub fn passes(&self, s: &str) -> bool {
         match self {
             Text::Exactly(text) => **text == *s,

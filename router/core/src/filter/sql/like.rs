@@ -82,6 +82,20 @@ impl Like {
         }
     }
 
+    /// What every value that matches ends with.
+    pub fn suffix(&self) -> Box<str> {
+        match self.0.as_slice() {
+            [_, .., Part::Literal(text)] => text.clone(),
+            _ => "".into(),
+        }
+    }
+
+    /// The longest text that stands somewhere in every value that matches.
+    pub fn inside(&self) -> Option<Box<str>> {
+        let literal = |part: &Part| if let Part::Literal(text) = part { Some(text.clone()) } else { None };
+        self.searched().filter_map(literal).max_by_key(|text| text.len())
+    }
+
     pub fn matches(&self, text: &str) -> bool {
         let [first, rest @ ..] = self.0.as_slice() else { return false };
         let Some(text) = first.strip(text) else { return false };

@@ -1,0 +1,52 @@
+//! `cargo xtask fuzz`: what is drawn against what must hold, for as long as it is told.
+
+use std::{
+    path::Path,
+    process::{Command, ExitCode, Stdio},
+};
+
+use crate::Error;
+
+/// What to look into, and how long.
+#[derive(clap::Args)]
+pub struct Args {
+    /// What is drawn.
+    #[arg(value_enum)]
+    name: Name,
+    /// How long it takes.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    minutes: u64,
+    /// Where the draw begins: the same seed draws the same.
+    #[arg(long, default_value_t = 8)]
+    seed: u64,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Name {
+    /// Filters and events: the matcher against the plain filters.
+    Match,
+}
+
+/// Runs it; a difference is a failure, and printed.
+pub fn run(root: &Path, args: &Args) -> Result<ExitCode, Error> {
+    let Name::Match = args.name;
+    let seconds = (args.minutes * 60).to_string();
+    print!("{}", program(root, &["fuzz", &seconds, &args.seed.to_string()])?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the matcher's own program in release form and runs it; what it prints.
+pub fn program(root: &Path, arguments: &[&str]) -> Result<String, Error> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .current_dir(root)
+        .args(["run", "--quiet", "--release", "--package", "router-core", "--example", "matching", "--"])
+        .args(arguments)
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|e| Error(format!("cargo cannot be started: {e}")))?;
+    if !output.status.success() {
+        return Err(Error(format!("matching {}: {}", arguments.join(" "), output.status)));
+    }
+    String::from_utf8(output.stdout).map_err(|e| Error(format!("matching {}: {e}", arguments.join(" "))))
+}
