@@ -1,17 +1,7 @@
 //! The admin side: a JSON API for operators and the command line, metrics for scrapers, health for
 //! probes. Who may call what is in [`guard`]; errors are `application/problem+json`.
 //!
-//! | request | answer |
-//! |---|---|
-//! | `GET /healthz` | 200 while the process answers |
-//! | `GET /readyz` | 200 while events are taken in, else 503 |
-//! | `GET /metrics` | OpenMetrics text, names in [`names`] |
-//! | `GET /api/status` | [`view::Status`] |
-//! | `GET /api/routes` | [`view::Routes`] |
-//! | `GET /api/dead-letters?route=&reason=&after=&count=` | [`view::DeadLetters`] |
-//! | `GET /api/dead-letters/ID` | [`view::DeadLetter`] with its event |
-//! | `POST /api/filters/explain` with [`explain::Question`] | [`router_core::filter::Explanation`] |
-//! | `POST /api/dead-letters/redrive` with [`view::Redrive`] | [`view::Redriven`] |
+//! [`Operation`] is the table of what there is; `docs/openapi.json`, which is served too, says it in full.
 
 use std::sync::{
     Arc,
@@ -21,22 +11,20 @@ use std::sync::{
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Path as UrlPath, Query, State, rejection::JsonRejection, rejection::QueryRejection},
+    extract::{State, rejection::JsonRejection, rejection::QueryRejection},
     http::{StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{self, MethodFilter, MethodRouter},
 };
 use router_core::{
     clock::Clock,
-    id::{DeliveryId, RouteName},
     path::{Path, RouteSpec},
     stats::LaneStateName,
-    store::{self, Page, Selection},
+    store,
 };
 use router_http::problem::Problem;
 use schemas::Code;
-use serde::Deserialize;
 
 use crate::codes;
 
@@ -45,6 +33,12 @@ pub mod guard;
 
 /// Why an event does not reach a route.
 pub mod explain;
+
+/// Dead letters.
+mod letters;
+
+/// What there is.
+pub mod operations;
 
 /// Figures for scrapers.
 pub mod metrics;
@@ -58,6 +52,10 @@ pub mod token;
 /// What the API says.
 pub mod view;
 
+pub use operations::Operation;
+
+/// The document of the API, OpenAPI 3.1.
+pub const DOCUMENT: &str = include_str!("../../docs/openapi.json");
 /// Dead letters of one page, when nothing is asked.
 pub const COUNT: usize = 100;
 /// Dead letters of one page at most.
@@ -86,16 +84,8 @@ type Answer = Result<Response, Refusal>;
 
 /// All paths, behind the guard.
 pub fn router(api: Arc<Api>, guard: guard::Guard) -> Router {
-    Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics_text))
-        .route("/api/status", get(status))
-        .route("/api/routes", get(routes))
-        .route("/api/filters/explain", post(explain::explain))
-        .route("/api/dead-letters", get(dead_letters))
-        .route("/api/dead-letters/redrive", post(redrive))
-        .route("/api/dead-letters/{id}", get(dead_letter))
+    let served = Operation::ALL.iter().fold(Router::new(), |router, op| router.route(op.path(), handler(*op)));
+    served
         .fallback(async || {
             Refusal(Problem::new(
                 StatusCode::NOT_FOUND,
@@ -113,6 +103,25 @@ pub fn router(api: Arc<Api>, guard: guard::Guard) -> Router {
         .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(Arc::new(guard), guard::check))
         .with_state(api)
+}
+
+/// Who answers an operation. Its method is the table's, so that what is served is what the table says.
+fn handler(op: Operation) -> MethodRouter<Arc<Api>> {
+    // The table holds methods that a filter exists for; another would be answered 405 and found by every test.
+    let on = MethodFilter::try_from(op.method()).unwrap_or(MethodFilter::GET);
+    match op {
+        Operation::Health => routing::on(on, async || "ok\n"),
+        Operation::Ready => routing::on(on, readyz),
+        Operation::Metrics => routing::on(on, metrics_text),
+        Operation::Document => routing::on(on, async || ([(header::CONTENT_TYPE, "application/json")], DOCUMENT)),
+        Operation::Status => routing::on(on, status),
+        Operation::Routes => routing::on(on, routes),
+        Operation::ExplainFilter => routing::on(on, explain::explain),
+        Operation::ListDeadLetters => routing::on(on, letters::list),
+        Operation::ShowDeadLetter => routing::on(on, letters::show),
+        Operation::RedriveDeadLetters => routing::on(on, letters::redrive),
+        Operation::PurgeDeadLetters => routing::on(on, letters::purge),
+    }
 }
 
 /// An answer of `router-http` as one of axum.
@@ -194,82 +203,4 @@ async fn routes(State(api): Shared) -> Answer {
         });
     }
     Ok(Json(view::Routes { routes }).into_response())
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Listing {
-    route: Option<String>,
-    reason: Option<String>,
-    after: Option<String>,
-    count: Option<usize>,
-}
-
-fn route_name(name: Option<&str>) -> Result<Option<RouteName>, Refusal> {
-    name.map(RouteName::new).transpose().map_err(|e| bad(codes::ROUTE, e.to_string()))
-}
-
-fn delivery_id(id: &str) -> Result<DeliveryId, Refusal> {
-    id.parse().map_err(|e: router_core::id::DeliveryIdError| bad(codes::ID, e.to_string()))
-}
-
-async fn dead_letters(State(api): Shared, query: Result<Query<Listing>, QueryRejection>) -> Answer {
-    let Query(listing) = query?;
-    let count = listing.count.unwrap_or(COUNT);
-    if !(1..=COUNT_MAX).contains(&count) {
-        return Err(bad(codes::COUNT, format!("count is 1 to {COUNT_MAX}; ask for further ones with `after`")));
-    }
-    let which = Selection {
-        route: route_name(listing.route.as_deref())?,
-        reason: listing.reason.map(Into::into),
-        ..Selection::default()
-    };
-    let after = listing.after.as_deref().map(delivery_id).transpose()?;
-    // One more than asked for tells whether a page follows.
-    let mut found = api.path.dead_letters(&which, Page { after, count_max: count + 1 }).await?;
-    let more = found.len() > count;
-    found.truncate(count);
-    let next = found.last().filter(|_| more).map(|last| last.id.to_string());
-    let dead_letters = found.into_iter().map(|letter| view::DeadLetter::new(letter, None)).collect();
-    Ok(Json(view::DeadLetters { dead_letters, next }).into_response())
-}
-
-async fn dead_letter(State(api): Shared, UrlPath(id): UrlPath<String>) -> Answer {
-    let id = delivery_id(&id)?;
-    let which = Selection { ids: Some(vec![id]), ..Selection::default() };
-    let found = api.path.dead_letters(&which, Page { after: None, count_max: 1 }).await?;
-    let Some(letter) = found.into_iter().next() else {
-        let detail = format!("there is no open dead letter {id}; it may have been redriven meanwhile");
-        return Err(Refusal(Problem::new(StatusCode::NOT_FOUND, codes::NO_SUCH_DEAD_LETTER, detail)));
-    };
-    let record = api.path.record(&id).await?;
-    Ok(Json(view::DeadLetter::new(letter, record.as_ref())).into_response())
-}
-
-async fn redrive(State(api): Shared, body: Result<Json<view::Redrive>, JsonRejection>) -> Answer {
-    let Json(asked) = body?;
-    let narrowed = asked.route.is_some() || asked.reason.is_some() || asked.ids.is_some();
-    if asked.all == narrowed {
-        let detail = "give `route`, `reason` or `ids`, or else `\"all\": true` for every dead letter there is";
-        return Err(bad(codes::SELECTION, detail));
-    }
-    if asked.ids.as_ref().is_some_and(|ids| ids.len() > IDS_MAX) {
-        return Err(bad(codes::IDS, format!("at most {IDS_MAX} ids at a time")));
-    }
-    let ids = asked.ids.map(|ids| ids.iter().map(|id| delivery_id(id)).collect()).transpose()?;
-    let which = Selection {
-        route: route_name(asked.route.as_deref())?,
-        reason: asked.reason.map(Into::into),
-        ids,
-        ..Selection::default()
-    };
-    let done = api.path.redrive(&which).await?;
-    tracing::info!(
-        redriven = done.redriven,
-        orphaned = done.orphaned,
-        route = which.route.as_ref().map(|r| r.as_str()),
-        reason = which.reason.as_deref(),
-        "dead letters redriven by an operator"
-    );
-    Ok(Json(done).into_response())
 }

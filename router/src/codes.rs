@@ -55,4 +55,9 @@ schemas::codes! {
     SERVER_ENDED = "R0036",
     STORE_IN_MEMORY = "R0037",
     KEYS_NOT_READ = "R0038",
+    TARGET = "target",
+    TIME = "time",
+    NEEDS_YES = "R0033",
+    TARGET_UNREACHABLE = "R0034",
+    DATA_UNREADABLE = "R0035",
 }

@@ -237,25 +237,57 @@ impl From<StoredAttempt> for Attempt {
     }
 }
 
-/// Body of `POST /api/dead-letters/redrive`: all conditions given must hold; one at least, or `all`.
+/// Body of `POST /api/dead-letters/redrive` and `…/purge`: all conditions given must hold; one at least, or `all`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Redrive {
+pub struct Which {
     /// Of this route.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
+    /// To this target, as it was called when they were parked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// With this reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Parked then or later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Parked before then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
     /// Exactly these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<Vec<String>>,
     /// All of them: asked for by name, never by leaving something out.
     #[serde(default)]
     pub all: bool,
+    /// Change nothing, only count.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
-pub use router_core::path::Redriven;
+/// What a redrive did; with `dry_run`, what it would do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Redriven {
+    /// Deliveries opened again.
+    pub redriven: u64,
+    /// Dead letters left as they were, because their route is not configured any more.
+    pub orphaned: u64,
+    /// Nothing was changed.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What a purge did; with `dry_run`, what it would do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Purged {
+    /// Dead letters that were ended.
+    pub purged: u64,
+    /// Nothing was changed.
+    #[serde(default)]
+    pub dry_run: bool,
+}
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,10 @@ use schemas::Code;
 use serde::de::DeserializeOwned;
 
 use super::{Admin, Exit, Failure};
-use crate::{admin::token, codes, explain};
+use crate::{
+    admin::{Operation, token},
+    codes, explain,
+};
 
 /// The environment variable that holds the token.
 pub const TOKEN_ENV: &str = "GOCOFFEE_ADMIN_TOKEN";
@@ -27,14 +30,31 @@ impl Api {
         Ok(Api { base, token: read_token(admin)?, client: client()? })
     }
 
-    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+    /// Calls an operation that reads.
+    pub async fn get<T: DeserializeOwned>(&self, op: Operation) -> Result<T, Failure> {
+        self.get_at(op.path()).await
+    }
+
+    /// Calls one with a query.
+    pub async fn query<T: DeserializeOwned>(&self, op: Operation, query: &[(&str, String)]) -> Result<T, Failure> {
+        let query: Vec<String> = query.iter().map(|(key, value)| format!("{key}={}", query_value(value))).collect();
+        self.get_at(&format!("{}?{}", op.path(), query.join("&"))).await
+    }
+
+    /// Calls one about the thing with this id.
+    pub async fn get_id<T: DeserializeOwned>(&self, op: Operation, id: &str) -> Result<T, Failure> {
+        self.get_at(&op.path().replace("{id}", &query_value(id))).await
+    }
+
+    async fn get_at<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         let answer = self.client.get(&format!("{}{path}", self.base), Some(&self.token)).await;
         self.read(answer)
     }
 
-    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl serde::Serialize) -> Result<T, Failure> {
+    /// Calls an operation that acts.
+    pub async fn post<T: DeserializeOwned>(&self, op: Operation, body: &impl serde::Serialize) -> Result<T, Failure> {
         let json = serde_json::to_vec(body).map_err(|e| Failure::new(Exit::Usage, codes::ARGUMENT, e.to_string()))?;
-        let url = format!("{}{path}", self.base);
+        let url = format!("{}{}", self.base, op.path());
         self.read(self.client.post_json(&url, Some(&self.token), Bytes::from(json)).await)
     }
 
@@ -66,6 +86,12 @@ impl Api {
             status => Failure::new(Exit::Unavailable, code, format!("{} answered {status}: {detail}", self.base)),
         })
     }
+}
+
+/// Percent-encodes everything but letters, digits and `-`.
+fn query_value(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 /// The client of the command line.

@@ -1,23 +1,30 @@
 //! `gocoffee dead-letters`: what could not be delivered, and how to try it again.
 
+use std::io::IsTerminal;
+
 use super::{
     Admin, Done, Exit, Failure, Output,
     api::Api,
     print, print_json,
     table::{ago, count, table},
 };
-use crate::admin::view::{DeadLetter, DeadLetters, Redrive, Redriven};
-use crate::codes;
+use crate::{
+    admin::{
+        Operation,
+        view::{DeadLetter, DeadLetters, Purged, Redriven, Which},
+    },
+    codes, config,
+};
 
-/// Lists, shows and redrives what could not be delivered.
+/// Lists, shows, redrives and purges what could not be delivered.
 #[derive(Debug, clap::Subcommand)]
 #[command(
-    after_help = "Examples:\n  gocoffee dead-letters ls\n  gocoffee dead-letters show 00c0ffee00c0ffee-0-17-2-0\n  gocoffee dead-letters redrive --route new-orders"
+    after_help = "Examples:\n  gocoffee dead-letters ls\n  gocoffee dead-letters show 00c0ffee00c0ffee-0-17-2-0\n  gocoffee dead-letters redrive --route new-orders\n  gocoffee dead-letters purge --reason refused --before 7d --dry-run"
 )]
 pub enum Command {
     /// Lists dead letters by route, in the order of the log.
     #[command(
-        after_help = "Examples:\n  gocoffee dead-letters ls\n  gocoffee dead-letters ls --route new-orders --reason refused\n  gocoffee dead-letters ls --output json | jq -r '.dead_letters[].id'"
+        after_help = "Examples:\n  gocoffee dead-letters ls\n  gocoffee dead-letters ls --route new-orders --reason refused --since 2h\n  gocoffee dead-letters ls --output json | jq -r '.dead_letters[].id'"
     )]
     Ls(Ls),
     /// Shows one dead letter: its event, why it was parked, and what was tried.
@@ -27,20 +34,47 @@ pub enum Command {
     Show(Show),
     /// Delivers dead letters again, under their own ids and with a new budget of retries.
     #[command(
-        after_help = "Examples:\n  gocoffee dead-letters redrive 00c0ffee00c0ffee-0-17-2-0\n  gocoffee dead-letters redrive --route new-orders --reason refused\n  gocoffee dead-letters redrive --all\n\nExit code 1 when nothing was redriven."
+        after_help = "Examples:\n  gocoffee dead-letters redrive 00c0ffee00c0ffee-0-17-2-0\n  gocoffee dead-letters redrive --route new-orders --reason refused\n  gocoffee dead-letters redrive --target mail --since 2026-01-02T03:00:00Z --dry-run\n  gocoffee dead-letters redrive --all\n\nExit code 1 when nothing was redriven."
     )]
     Redrive(RedriveArgs),
+    /// Ends dead letters for good: they are not delivered any more, and their events are not kept for them.
+    ///
+    /// More than one at a time is asked about on a terminal, and needs --yes elsewhere.
+    #[command(
+        after_help = "Examples:\n  gocoffee dead-letters purge 00c0ffee00c0ffee-0-17-2-0\n  gocoffee dead-letters purge --reason refused --before 7d --dry-run\n  gocoffee dead-letters purge --route new-orders --yes\n\nExit code 1 when nothing was purged."
+    )]
+    Purge(PurgeArgs),
+}
+
+/// One of these says what an act is about.
+const WHICH: [&str; 7] = ["ids", "all", "route", "target", "reason", "since", "before"];
+
+/// Which dead letters: all that hold for every condition given.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub struct Conditions {
+    /// Only of this route.
+    #[arg(long, value_name = "NAME")]
+    route: Option<String>,
+    /// Only to this target, as it was called when they were parked.
+    #[arg(long, value_name = "NAME")]
+    target: Option<String>,
+    /// Only with this reason, e.g. refused.
+    #[arg(long, value_name = "REASON")]
+    reason: Option<String>,
+    /// Only those parked since then: an age, e.g. 2h, or a time, e.g. 2026-01-02T03:04:05Z.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    since: Option<jiff::Timestamp>,
+    /// Only those parked before then: an age or a time.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    before: Option<jiff::Timestamp>,
 }
 
 /// Lists dead letters.
 #[derive(Debug, clap::Args)]
 pub struct Ls {
-    /// Only of this route.
-    #[arg(long, value_name = "NAME")]
-    route: Option<String>,
-    /// Only with this reason, e.g. refused.
-    #[arg(long, value_name = "REASON")]
-    reason: Option<String>,
+    #[command(flatten)]
+    conditions: Conditions,
     /// Only those after this id.
     #[arg(long, value_name = "ID")]
     after: Option<String>,
@@ -61,24 +95,72 @@ pub struct Show {
     admin: Admin,
 }
 
-/// Delivers dead letters again.
+/// What an act is about, and whether it is a trial.
 #[derive(Debug, clap::Args)]
-#[command(group(clap::ArgGroup::new("which").required(true).multiple(true)))]
-pub struct RedriveArgs {
+#[group(skip)]
+pub struct Chosen {
     /// These.
-    #[arg(value_name = "ID", group = "which")]
+    #[arg(value_name = "ID")]
     ids: Vec<String>,
-    /// All of this route.
-    #[arg(long, value_name = "NAME", group = "which")]
-    route: Option<String>,
-    /// All with this reason.
-    #[arg(long, value_name = "REASON", group = "which")]
-    reason: Option<String>,
     /// All there are.
-    #[arg(long, group = "which", conflicts_with_all = ["ids", "route", "reason"])]
+    #[arg(long, conflicts_with_all = ["ids", "route", "target", "reason", "since", "before"])]
     all: bool,
     #[command(flatten)]
+    conditions: Conditions,
+}
+
+/// Delivers dead letters again.
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("which").required(true).multiple(true).args(WHICH)))]
+pub struct RedriveArgs {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// Only count what would be redriven.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
     admin: Admin,
+}
+
+/// Ends dead letters for good.
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("which").required(true).multiple(true).args(WHICH)))]
+pub struct PurgeArgs {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// Only count what would be purged.
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    admin: Admin,
+}
+
+/// A time, or an age as durations are written, e.g. `2h`.
+fn time(text: &str) -> Result<jiff::Timestamp, String> {
+    let age = config::value::parse_duration(text).ok();
+    let past = age.and_then(|age| jiff::Timestamp::now().checked_sub(jiff::SignedDuration::try_from(age).ok()?).ok());
+    past.or_else(|| text.parse().ok())
+        .ok_or_else(|| format!("`{text}` is neither an age, e.g. 2h, nor a time, e.g. 2026-01-02T03:04:05Z"))
+}
+
+impl From<Chosen> for Which {
+    fn from(Chosen { ids, all, conditions }: Chosen) -> Self {
+        let Conditions { route, target, reason, since, before } = conditions;
+        let [since, before] = [since, before].map(|time| time.map(|time| time.to_string()));
+        Which {
+            route,
+            target,
+            reason,
+            since,
+            before,
+            ids: Some(ids).filter(|ids| !ids.is_empty()),
+            all,
+            dry_run: false,
+        }
+    }
 }
 
 pub async fn run(command: Command) -> Done {
@@ -86,27 +168,30 @@ pub async fn run(command: Command) -> Done {
         Command::Ls(args) => ls(args).await,
         Command::Show(args) => show(args).await,
         Command::Redrive(args) => redrive(args).await,
+        Command::Purge(args) => purge(args).await,
     }
 }
 
 async fn ls(args: Ls) -> Done {
     let api = Api::new(&args.admin)?;
-    let mut query = format!("count={}", args.count);
-    for (key, value) in [("route", args.route), ("reason", args.reason), ("after", args.after)] {
-        query.extend(value.map(|v| format!("&{key}={}", query_value(&v))));
-    }
-    let page: DeadLetters = api.get(&format!("/api/dead-letters?{query}")).await?;
+    let Conditions { route, target, reason, since, before } = args.conditions;
+    let [since, before] = [since, before].map(|time| time.map(|time| time.to_string()));
+    let asked = [
+        ("count", Some(args.count.to_string())),
+        ("route", route),
+        ("target", target),
+        ("reason", reason),
+        ("since", since),
+        ("before", before),
+        ("after", args.after),
+    ];
+    let query: Vec<(&str, String)> = asked.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+    let page: DeadLetters = api.query(Operation::ListDeadLetters, &query).await?;
     match args.admin.output {
         Output::Json => print_json(&page)?,
         Output::Table => print(&list(&page, jiff::Timestamp::now()))?,
     }
     Ok(Exit::Ok)
-}
-
-/// Percent-encodes everything but letters, digits and `-`.
-fn query_value(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 fn list(page: &DeadLetters, now: jiff::Timestamp) -> String {
@@ -137,7 +222,7 @@ async fn show(args: Show) -> Done {
         let message = format!("`{}` is no id of a dead letter; `gocoffee dead-letters ls` shows them", args.id);
         return Err(Failure::new(Exit::Usage, codes::ARGUMENT, message));
     }
-    let letter: DeadLetter = api.get(&format!("/api/dead-letters/{}", args.id)).await?;
+    let letter: DeadLetter = api.get_id(Operation::ShowDeadLetter, &args.id).await?;
     match args.admin.output {
         Output::Json => print_json(&letter)?,
         Output::Table => print(&page(&letter))?,
@@ -168,13 +253,13 @@ fn page(letter: &DeadLetter) -> String {
 
 async fn redrive(args: RedriveArgs) -> Done {
     let api = Api::new(&args.admin)?;
-    let ids = Some(args.ids).filter(|ids| !ids.is_empty());
-    let asked = Redrive { route: args.route, reason: args.reason, ids, all: args.all };
-    let done: Redriven = api.post("/api/dead-letters/redrive", &asked).await?;
+    let asked = Which { dry_run: args.dry_run, ..args.chosen.into() };
+    let done: Redriven = api.post(Operation::RedriveDeadLetters, &asked).await?;
     match args.admin.output {
         Output::Json => print_json(&done)?,
         Output::Table => {
-            let mut text = format!("redriven: {}\n", count(done.redriven));
+            let would = if done.dry_run { "would be redriven" } else { "redriven" };
+            let mut text = format!("{would}: {}\n", count(done.redriven));
             if done.orphaned > 0 {
                 let orphaned = count(done.orphaned);
                 text.push_str(&format!("left as they are, because their route is not configured: {orphaned}\n"));
@@ -183,4 +268,36 @@ async fn redrive(args: RedriveArgs) -> Done {
         }
     }
     Ok(if done.redriven > 0 { Exit::Ok } else { Exit::No })
+}
+
+async fn purge(args: PurgeArgs) -> Done {
+    let api = Api::new(&args.admin)?;
+    let asked: Which = args.chosen.into();
+    let trial: Purged = api.post(Operation::PurgeDeadLetters, &Which { dry_run: true, ..asked.clone() }).await?;
+    if !args.dry_run && trial.purged > 1 && !args.yes && !confirmed(trial.purged)? {
+        return Ok(Exit::No);
+    }
+    let done: Purged = if args.dry_run { trial } else { api.post(Operation::PurgeDeadLetters, &asked).await? };
+    match args.admin.output {
+        Output::Json => print_json(&done)?,
+        Output::Table => {
+            let would = if done.dry_run { "would be purged" } else { "purged" };
+            print(&format!("{would}: {}\n", count(done.purged)))?;
+        }
+    }
+    Ok(if done.purged > 0 { Exit::Ok } else { Exit::No })
+}
+
+/// Asks who sits at the terminal; without one nobody can say yes.
+fn confirmed(n: u64) -> Result<bool, Failure> {
+    let n = count(n);
+    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+        let message = format!("{n} dead letters would be ended for good; give --yes, or see --dry-run");
+        return Err(Failure::new(Exit::Usage, codes::NEEDS_YES, message));
+    }
+    eprint!("end {n} dead letters for good? [y/N] ");
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    read.map_err(|e| Failure::new(Exit::No, codes::INPUT_UNREADABLE, format!("the answer cannot be read: {e}")))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

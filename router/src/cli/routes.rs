@@ -6,7 +6,7 @@ use super::{
     print, print_json, status,
     table::{count, table},
 };
-use crate::admin::view::Routes;
+use crate::admin::{Operation, view::Routes};
 
 /// Shows what goes where.
 #[derive(Debug, clap::Subcommand)]
@@ -28,7 +28,7 @@ pub struct Ls {
 
 pub async fn run(command: Command) -> Done {
     let Command::Ls(Ls { admin }) = command;
-    let routes: Routes = Api::new(&admin)?.get("/api/routes").await?;
+    let routes: Routes = Api::new(&admin)?.get(Operation::Routes).await?;
     match admin.output {
         Output::Json => print_json(&routes)?,
         Output::Table => print(&text(&routes))?,

@@ -8,7 +8,7 @@ use super::{
     print, print_json,
     table::{ago, count, table},
 };
-use crate::admin::view::Status;
+use crate::admin::{Operation, view::Status};
 
 /// Shows buses, routes and targets of a running router.
 #[derive(Debug, clap::Args)]
@@ -21,7 +21,7 @@ pub struct Args {
 }
 
 pub async fn run(args: Args) -> Done {
-    let status: Status = Api::new(&args.admin)?.get("/api/status").await?;
+    let status: Status = Api::new(&args.admin)?.get(Operation::Status).await?;
     match args.admin.output {
         Output::Json => print_json(&status)?,
         Output::Table => print(&text(&status, jiff::Timestamp::now()))?,

@@ -2,6 +2,10 @@
 
 #[cfg(test)]
 mod config_golden;
+
+/// The API and its document.
+#[cfg(test)]
+mod api;
 #[cfg(test)]
 mod edge;
 #[cfg(test)]

@@ -63,6 +63,41 @@ async fn dead_letters_come_in_pages() {
     assert_eq!(out, "no dead letters\n");
 }
 
+/// Goal: nothing is ended by a slip: a trial changes nothing, several want a yes, and what was not chosen stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_counted_redriven_and_purged_by_choice() {
+    let world = World::start().await;
+    world.sink.answer(422);
+    let orders: String = (0..5).map(|i| order(&i.to_string())).collect();
+    world.cli(&["publish", "-"], &orders).await;
+    world.until_listed(5).await;
+    let act = async |args: &[&str]| {
+        let (exit, out, err) = world.cli(&[&["dead-letters"], args].concat(), "").await;
+        (exit, format!("{out}{err}"))
+    };
+    let long_ago = ["--before", "2020-01-01T00:00:00Z"];
+    assert_eq!(act(&["ls", long_ago[0], long_ago[1]]).await, (0, "no dead letters\n".into()));
+    assert!(act(&["ls", "--since", "1h", "--target", "sink", "--route", "orders"]).await.1.lines().count() == 6);
+    assert_eq!(act(&["purge", long_ago[0], long_ago[1]]).await, (1, "purged: 0\n".into()));
+    let route = ["--route", "orders", "--reason", "refused"];
+    let with = |act: &'static str, more: &'static str| [&[act][..], &route, &[more]].concat();
+    assert_eq!(act(&with("redrive", "--dry-run")).await, (0, "would be redriven: 5\n".into()));
+    assert_eq!(act(&with("purge", "--dry-run")).await, (0, "would be purged: 5\n".into()));
+    let (exit, said) = act(&["purge", "--all"]).await;
+    assert!(exit == 2 && said.contains("error[R0033]: 5 dead letters") && said.contains("--yes"), "{exit} {said}");
+    world.until_listed(5).await;
+    let (_, page) = act(&["ls", "--output", "json"]).await;
+    let page: serde_json::Value = serde_json::from_str(&page).unwrap();
+    let id = page["dead_letters"][2]["id"].as_str().unwrap();
+    assert_eq!(act(&["purge", id]).await, (0, "purged: 1\n".into()));
+    world.until_listed(4).await;
+    assert_eq!(act(&with("purge", "--yes")).await, (0, "purged: 4\n".into()));
+    world.until_listed(0).await;
+    for wrong in [&["purge"][..], &["redrive"], &["purge", "--all", "--route", "orders"], &["ls", "--since", "never"]] {
+        assert_eq!(act(wrong).await.0, 2, "{wrong:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn publish_names_the_line_of_each_refused_event() {
     let world = World::start().await;

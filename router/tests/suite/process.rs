@@ -27,7 +27,7 @@ async fn ready(lines: &mut Lines<BufReader<ChildStderr>>) -> serde_json::Value {
 #[tokio::test]
 async fn help_of_every_command_has_examples_and_stays_as_it_is() {
     let mut all = String::new();
-    let commands: [&[&str]; 15] = [
+    let commands: [&[&str]; 16] = [
         &[],
         &["serve"],
         &["check"],
@@ -37,6 +37,7 @@ async fn help_of_every_command_has_examples_and_stays_as_it_is() {
         &["dead-letters", "ls"],
         &["dead-letters", "show"],
         &["dead-letters", "redrive"],
+        &["dead-letters", "purge"],
         &["routes"],
         &["routes", "ls"],
         &["filter"],

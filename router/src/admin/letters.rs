@@ -1,0 +1,148 @@
+//! Dead letters over the API: listed in pages, shown, delivered again, ended.
+
+use axum::{
+    Json,
+    extract::{Path as UrlPath, Query, State, rejection::JsonRejection, rejection::QueryRejection},
+    http::StatusCode,
+    response::IntoResponse,
+};
+use router_core::{
+    clock::Timestamp,
+    id::{DeliveryId, RouteName, TargetName},
+    store::{DeadLetter, Page, Selection},
+};
+use router_http::problem::Problem;
+use serde::Deserialize;
+
+use super::{Answer, Api, COUNT, COUNT_MAX, IDS_MAX, Refusal, Shared, bad, view};
+use crate::codes;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listing {
+    route: Option<String>,
+    target: Option<String>,
+    reason: Option<String>,
+    since: Option<String>,
+    before: Option<String>,
+    after: Option<String>,
+    count: Option<usize>,
+}
+
+fn delivery_id(id: &str) -> Result<DeliveryId, Refusal> {
+    id.parse().map_err(|e: router_core::id::DeliveryIdError| bad(codes::ID, e.to_string()))
+}
+
+fn time(text: &str) -> Result<Timestamp, Refusal> {
+    let time: Option<jiff::Timestamp> = text.parse().ok();
+    let micros = time.and_then(|time| u64::try_from(time.as_microsecond()).ok());
+    let detail = || format!("`{text}` is no time: RFC 3339 since 1970, e.g. 2026-01-02T03:04:05Z");
+    micros.map(Timestamp).ok_or_else(|| bad(codes::TIME, detail()))
+}
+
+fn selection(asked: view::Which) -> Result<Selection, Refusal> {
+    let view::Which { route, target, reason, since, before, ids, .. } = asked;
+    if ids.as_ref().is_some_and(|ids| ids.len() > IDS_MAX) {
+        return Err(bad(codes::IDS, format!("at most {IDS_MAX} ids at a time")));
+    }
+    Ok(Selection {
+        route: route.as_deref().map(RouteName::new).transpose().map_err(|e| bad(codes::ROUTE, e.to_string()))?,
+        target: target.as_deref().map(TargetName::new).transpose().map_err(|e| bad(codes::TARGET, e.to_string()))?,
+        reason: reason.map(Into::into),
+        since: since.as_deref().map(time).transpose()?,
+        before: before.as_deref().map(time).transpose()?,
+        ids: ids.map(|ids| ids.iter().map(|id| delivery_id(id)).collect()).transpose()?,
+    })
+}
+
+/// What an act is asked to change: something, and never everything by leaving something out.
+fn chosen(asked: view::Which) -> Result<Selection, Refusal> {
+    let all = asked.all;
+    let which = selection(asked)?;
+    let Selection { route, reason, target, since, before, ids } = &which;
+    let narrowed =
+        route.is_some() || reason.is_some() || target.is_some() || since.is_some() || before.is_some() || ids.is_some();
+    if all == narrowed {
+        let detail = "give `route`, `target`, `reason`, `since`, `before` or `ids`, or else `\"all\": true` for every \
+                      dead letter there is";
+        return Err(bad(codes::SELECTION, detail));
+    }
+    Ok(which)
+}
+
+pub(super) async fn list(State(api): Shared, query: Result<Query<Listing>, QueryRejection>) -> Answer {
+    let Query(Listing { route, target, reason, since, before, after, count }) = query?;
+    let count = count.unwrap_or(COUNT);
+    if !(1..=COUNT_MAX).contains(&count) {
+        return Err(bad(codes::COUNT, format!("count is 1 to {COUNT_MAX}; ask for further ones with `after`")));
+    }
+    let which = selection(view::Which { route, target, reason, since, before, ..view::Which::default() })?;
+    let after = after.as_deref().map(delivery_id).transpose()?;
+    // One more than asked for tells whether a page follows.
+    let mut found = api.path.dead_letters(&which, Page { after, count_max: count + 1 }).await?;
+    let more = found.len() > count;
+    found.truncate(count);
+    let next = found.last().filter(|_| more).map(|last| last.id.to_string());
+    let dead_letters = found.into_iter().map(|letter| view::DeadLetter::new(letter, None)).collect();
+    Ok(Json(view::DeadLetters { dead_letters, next }).into_response())
+}
+
+pub(super) async fn show(State(api): Shared, UrlPath(id): UrlPath<String>) -> Answer {
+    let id = delivery_id(&id)?;
+    let which = Selection { ids: Some(vec![id]), ..Selection::default() };
+    let found = api.path.dead_letters(&which, Page { after: None, count_max: 1 }).await?;
+    let Some(letter) = found.into_iter().next() else {
+        let detail = format!("there is no open dead letter {id}; it may have been redriven meanwhile");
+        return Err(Refusal(Problem::new(StatusCode::NOT_FOUND, codes::NO_SUCH_DEAD_LETTER, detail)));
+    };
+    let record = api.path.record(&id).await?;
+    Ok(Json(view::DeadLetter::new(letter, record.as_ref())).into_response())
+}
+
+pub(super) async fn redrive(State(api): Shared, body: Result<Json<view::Which>, JsonRejection>) -> Answer {
+    let Json(asked) = body?;
+    let dry_run = asked.dry_run;
+    let which = chosen(asked)?;
+    if dry_run {
+        let configured = |letter: &DeadLetter| api.routes.iter().any(|route| route.name == letter.route);
+        let (redriven, orphaned) = count(&api, &which, configured).await?;
+        return Ok(Json(view::Redriven { redriven, orphaned, dry_run }).into_response());
+    }
+    let done = api.path.redrive(&which).await?;
+    tracing::info!(
+        redriven = done.redriven,
+        orphaned = done.orphaned,
+        route = which.route.as_ref().map(|r| r.as_str()),
+        target_name = which.target.as_ref().map(|t| t.as_str()),
+        reason = which.reason.as_deref(),
+        "dead letters redriven by an operator"
+    );
+    let view = view::Redriven { redriven: done.redriven, orphaned: done.orphaned, dry_run };
+    Ok(Json(view).into_response())
+}
+
+pub(super) async fn purge(State(api): Shared, body: Result<Json<view::Which>, JsonRejection>) -> Answer {
+    let Json(asked) = body?;
+    let dry_run = asked.dry_run;
+    let which = chosen(asked)?;
+    // What is ended is told in the log by the path itself.
+    let purged = match dry_run {
+        true => count(&api, &which, |_| true).await?.0,
+        false => api.path.purge(&which).await?.purged,
+    };
+    Ok(Json(view::Purged { purged, dry_run }).into_response())
+}
+
+/// How many there are that hold, and how many others; page by page, so that any number may be selected.
+async fn count(api: &Api, which: &Selection, holds: impl Fn(&DeadLetter) -> bool) -> Result<(u64, u64), Refusal> {
+    let (mut held, mut others) = (0, 0);
+    let mut page = Page { after: None, count_max: COUNT_MAX };
+    loop {
+        let letters = api.path.dead_letters(which, page).await?;
+        let Some(last) = letters.last() else { return Ok((held, others)) };
+        page.after = Some(last.id);
+        for letter in &letters {
+            *(if holds(letter) { &mut held } else { &mut others }) += 1;
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Goal: `docs/openapi.json` is what the admin API does: the same operations, and every answer is of the schema
+//! and the media type that the document gives for its status.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use gocoffee::admin::{DOCUMENT, Operation};
+use router_http::client::{Answer, Client};
+use serde_json::{Value, json};
+
+use crate::world::{World, order, run};
+
+fn document() -> Value {
+    serde_json::from_str(DOCUMENT).unwrap()
+}
+
+#[test]
+fn document_has_the_operations_that_are_served_and_no_other() {
+    let document = document();
+    let mut described = BTreeSet::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let id = operation["operationId"].as_str().unwrap();
+            described.insert((id.to_owned(), method.to_uppercase(), path.clone()));
+        }
+    }
+    let of = |op: &Operation| (op.id().to_owned(), op.method().to_string(), op.path().to_owned());
+    assert_eq!(described, Operation::ALL.iter().map(of).collect());
+}
+
+#[test]
+fn page_of_the_api_lists_the_operations() {
+    let page = include_str!("../../../docs/api.md");
+    for op in Operation::ALL {
+        let row = format!("| `{} {}` |", op.method(), op.path());
+        assert!(page.lines().any(|line| line.starts_with(&row)), "docs/api.md has no row {row}");
+    }
+    let rows = page.lines().filter(|line| line.starts_with("| `GET ") || line.starts_with("| `POST ")).count();
+    assert_eq!(rows, Operation::ALL.len());
+}
+
+#[test]
+fn document_is_openapi_with_nothing_dangling() {
+    let document = document();
+    assert_eq!(document["openapi"], "3.1.0");
+    let mut used = BTreeSet::new();
+    fn refs(value: &Value, used: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(members) => members.iter().for_each(|(key, value)| match value.as_str() {
+                Some(name) if key == "$ref" => drop(used.insert(name.to_owned())),
+                _ => refs(value, used),
+            }),
+            Value::Array(items) => items.iter().for_each(|item| refs(item, used)),
+            _ => {}
+        }
+    }
+    refs(&document, &mut used);
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let there: BTreeSet<String> = schemas.keys().map(|name| format!("#/components/schemas/{name}")).collect();
+    assert_eq!(used, there);
+    for schema in schemas.values() {
+        jsonschema::meta::validate(schema).unwrap();
+    }
+}
+
+/// A router, the document, and what was seen.
+struct Held {
+    world: World,
+    document: Value,
+    client: Client,
+    seen: BTreeSet<(&'static str, u16)>,
+}
+
+impl Held {
+    /// Calls an operation, and holds its answer to the document.
+    async fn call(&mut self, op: Operation, query: &str, body: Option<Value>) -> Value {
+        let path = op.path().replace("/{id}", if query.starts_with('/') { "" } else { "/00c0ffee00c0ffee-0-17-2-0" });
+        let url = format!("{}{path}{query}", self.world.admin());
+        let token = self.world.running.token().clone();
+        let answer = match &body {
+            Some(body) => self.client.post_json(&url, Some(&token), body.to_string().into()).await,
+            None => self.client.get(&url, Some(&token)).await,
+        };
+        self.judge(op, &answer.unwrap())
+    }
+
+    fn judge(&mut self, op: Operation, answer: &Answer) -> Value {
+        let status = answer.status.as_u16();
+        let operation = &self.document["paths"][op.path()][op.method().as_str().to_lowercase()];
+        let described = &operation["responses"][status.to_string()]["content"];
+        assert!(described.is_object(), "{} answered {status}, which the document does not have", op.id());
+        let kind = answer.headers["content-type"].to_str().unwrap().to_lowercase();
+        let (_, media) = described
+            .as_object()
+            .unwrap()
+            .iter()
+            .find(|(media, _)| media.to_lowercase() == kind)
+            .unwrap_or_else(|| panic!("{} {status} is {kind}", op.id()));
+        self.seen.insert((op.id(), status));
+        let text = String::from_utf8_lossy(&answer.body);
+        if !kind.contains("json") {
+            return Value::String(text.into());
+        }
+        let body: Value = serde_json::from_str(&text).unwrap();
+        let mut schema = media["schema"].clone();
+        schema["components"] = self.document["components"].clone();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let wrong: Vec<String> = validator.iter_errors(&body).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        assert!(wrong.is_empty(), "{} {status}: {wrong:?}\n{body:#}", op.id());
+        body
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_is_what_the_document_says() {
+    use Operation::*;
+    let world = World::start().await;
+    world.sink.answer(422);
+    let orders: String = (0..3).map(|i| order(&i.to_string())).collect();
+    world.cli(&["publish", "-"], &orders).await;
+    world.until_listed(3).await;
+    let mut held = Held { world, document: document(), client: Client::new().unwrap(), seen: BTreeSet::new() };
+    for op in [Health, Ready, Metrics, Document, Status, Routes] {
+        held.call(op, "", None).await;
+    }
+    let page = held.call(ListDeadLetters, "?count=2&route=orders&target=sink&since=2020-01-01T00:00:00Z", None).await;
+    assert!(page["next"].is_string() && page["dead_letters"].as_array().unwrap().len() == 2, "{page}");
+    let none = held.call(ListDeadLetters, "?before=2020-01-01T00:00:00Z", None).await;
+    assert_eq!(none["dead_letters"], json!([]));
+    for (query, code) in [
+        ("count=0", "count"),
+        ("x=1", "query"),
+        ("route=X", "route"),
+        ("target=X", "target"),
+        ("since=1", "time"),
+        ("after=1", "id"),
+    ] {
+        assert_eq!(held.call(ListDeadLetters, &format!("?{query}"), None).await["code"], code);
+    }
+    let id = page["dead_letters"][0]["id"].as_str().unwrap().to_owned();
+    assert!(held.call(ShowDeadLetter, &format!("/{id}"), None).await["event"].is_object());
+    assert_eq!(held.call(ShowDeadLetter, "/x", None).await["code"], "id");
+    assert_eq!(held.call(ShowDeadLetter, "", None).await["code"], "no-such-dead-letter");
+    let event = json!({"specversion": "1.0", "id": "1", "source": "/s", "type": "t"});
+    for (question, status) in [
+        (json!({"route": "orders", "event": event}), None),
+        (json!({"filter": {"exact": {"type": "t"}}, "event": event}), None),
+        (json!({"event": event}), Some("question")),
+        (json!({"route": "nowhere", "event": event}), Some("no-such-route")),
+        (json!({"route": "orders", "event": {}}), Some("event")),
+        (json!({"filter": {"pattern": {"type": []}}, "event": event}), Some("filter")),
+        (json!({"rute": 1}), Some("body")),
+    ] {
+        let body = held.call(ExplainFilter, "", Some(question)).await;
+        assert_eq!(body["code"].as_str(), status, "{body}");
+    }
+    for act in [RedriveDeadLetters, PurgeDeadLetters] {
+        for (which, code) in [
+            (json!({}), "selection"),
+            (json!({"all": true, "route": "r"}), "selection"),
+            (json!({"x": 1}), "body"),
+            (json!({"ids": vec!["x"; 10_001]}), "ids"),
+        ] {
+            assert_eq!(held.call(act, "", Some(which)).await["code"], code);
+        }
+    }
+    assert_eq!(held.call(PurgeDeadLetters, "", Some(json!({"all": true, "dry_run": true}))).await["purged"], 3);
+    assert_eq!(held.call(PurgeDeadLetters, "", Some(json!({"ids": [id]}))).await["purged"], 1);
+    assert_eq!(
+        held.call(RedriveDeadLetters, "", Some(json!({"reason": "refused", "dry_run": true}))).await["redriven"],
+        2
+    );
+    assert_eq!(held.call(RedriveDeadLetters, "", Some(json!({"before": "2999-01-01T00:00:00Z"}))).await["redriven"], 2);
+    // The failed store: who needs it says so, and so does readiness.
+    held.world.store.poison("test");
+    let to = format!("http://{}/events", held.world.running.listen());
+    let publish = tokio::spawn(async move { run(&["publish", "-", "--to", &to], &order("9")).await });
+    tokio::time::timeout(Duration::from_secs(15), held.world.running.failed()).await.unwrap();
+    publish.abort();
+    for (op, code) in [(Status, "store"), (Routes, "store"), (ListDeadLetters, "store"), (Ready, "not-ready")] {
+        assert_eq!(held.call(op, "", None).await["code"], code);
+    }
+    for op in Operation::ALL {
+        assert!(held.seen.contains(&(op.id(), 200)), "{} was never seen to succeed", op.id());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_and_what_is_not_there_is_told_so() {
+    let world = World::start().await;
+    let (admin, token) = (world.admin(), world.running.token().clone());
+    let mut held = Held { world, document: document(), client: Client::new().unwrap(), seen: BTreeSet::new() };
+    for op in Operation::ALL.iter().copied() {
+        let path = op.path().replace("{id}", "x");
+        let open = held.document["paths"][op.path()][op.method().as_str().to_lowercase()]["security"] == json!([]);
+        let url = format!("{admin}{path}");
+        let reads = op.method() == "GET";
+        let answer = match reads {
+            true => held.client.get(&url, None).await.unwrap(),
+            false => held.client.post_json(&url, None, "{}".into()).await.unwrap(),
+        };
+        assert_eq!(answer.status.as_u16(), if open { 200 } else { 401 }, "{path}");
+        held.judge(op, &answer);
+        // The other method, unless the path takes it, too.
+        let answer = match reads {
+            true => held.client.post_json(&url, Some(&token), "{}".into()).await.unwrap(),
+            false => held.client.get(&url, Some(&token)).await.unwrap(),
+        };
+        let body: Value = serde_json::from_slice(&answer.body).unwrap();
+        if path != "/api/dead-letters/redrive" && path != "/api/dead-letters/purge" {
+            assert_eq!((answer.status.as_u16(), body["code"].as_str()), (405, Some("method-not-allowed")), "{path}");
+        }
+    }
+    for path in ["/", "/api", "/api/nowhere", "/api/dead-letters/a/b"] {
+        let answer = held.client.get(&format!("{admin}{path}"), Some(&token)).await.unwrap();
+        let body: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!((answer.status.as_u16(), body["code"].as_str()), (404, Some("no-such-path")), "{path}");
+    }
+}
