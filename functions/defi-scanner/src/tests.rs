@@ -1,5 +1,7 @@
 //! Goal: the handler keeps the latest prices, proposes what gains, and says what is wrong with an update.
 
+mod samples;
+
 use function_host::{Failure, Function, Host, Kind, Settings};
 use jiff::Timestamp;
 use schemas::{Event, Form, payload::defi::Opportunity};

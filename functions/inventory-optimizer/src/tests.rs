@@ -1,5 +1,7 @@
 //! Goal: the handler answers each event with what to order and why, and says what is wrong with one that cannot be.
 
+mod samples;
+
 use function_host::{Function, Host, Settings};
 use schemas::{Event, Form, payload::inventory::Reorder};
 use serde_json::{Value, json};
