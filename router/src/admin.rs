@@ -160,9 +160,16 @@ fn bad(code: Code, detail: impl Into<String>) -> Refusal {
     Refusal(Problem::new(StatusCode::BAD_REQUEST, code, detail.into()))
 }
 
+/// Ready as long as any bus takes events in. One that does not is named in the body either way.
 async fn readyz(State(api): Shared) -> Response {
     if api.ready.load(Ordering::Relaxed) {
-        "ready\n".into_response()
+        let refusals = api.path.refusals();
+        let lines: String = refusals.iter().map(|(bus, why)| format!("bus {bus} takes nothing in: {why}\n")).collect();
+        if !refusals.is_empty() && refusals.len() == api.path.bus_count() {
+            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, codes::NOT_READY, lines.trim_end().to_owned());
+            return Refusal(problem).into_response();
+        }
+        format!("ready\n{lines}").into_response()
     } else {
         let detail = "no events are taken in: the router is starting or stopping, or its store has failed";
         Refusal(Problem::new(StatusCode::SERVICE_UNAVAILABLE, codes::NOT_READY, detail)).into_response()

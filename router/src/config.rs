@@ -78,7 +78,9 @@ pub struct Config {
     /// Which events go where. Default: none goes anywhere.
     #[serde(deserialize_with = "value::items")]
     pub routes: BTreeMap<RouteName, Route>,
-    /// What is taken in at most.
+    /// How long dead letters are kept.
+    pub dead_letters: DeadLetters,
+    /// What is taken in and held at most.
     pub limits: Limits,
 }
 
@@ -96,6 +98,7 @@ impl Default for Config {
             sources: BTreeMap::new(),
             targets: BTreeMap::new(),
             routes: BTreeMap::new(),
+            dead_letters: DeadLetters::default(),
             limits: Limits::default(),
         }
     }
@@ -181,11 +184,34 @@ impl Default for Store {
 pub struct Disk {
     /// Its folder, from the working directory; `--data` goes before it. Default `./data`.
     pub path: PathBuf,
+    /// Bytes of everything in it. Default: as many as the file system has, less `free_min`.
+    #[serde(deserialize_with = "value::size_some")]
+    pub bytes_max: Option<u64>,
+    /// Bytes of the file system that stay free; below them intake refuses. Default `256MiB`.
+    #[serde(deserialize_with = "value::bytes")]
+    pub free_min: u64,
+}
+
+/// Bytes of the file system that stay free, so that the ledger can go on while the disk is full.
+pub const FREE_MIN: u64 = 256 << 20;
+/// Bytes of a segment of a log, unless `bytes_max` asks for smaller ones.
+pub const SEGMENT_BYTES: u64 = 64 << 20;
+/// No segment is smaller.
+pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+/// So many segments have to fit `bytes_max`.
+pub const SEGMENTS_MIN: u64 = 16;
+
+impl Disk {
+    /// Bytes of a segment of a log.
+    pub fn segment_bytes(&self) -> u64 {
+        let part = self.bytes_max.map_or(SEGMENT_BYTES, |max| max / SEGMENTS_MIN);
+        part.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES)
+    }
 }
 
 impl Default for Disk {
     fn default() -> Self {
-        Disk { path: "./data".into() }
+        Disk { path: "./data".into(), bytes_max: None, free_min: FREE_MIN }
     }
 }
 
@@ -200,6 +226,44 @@ pub struct Memory {}
 pub struct Bus {
     /// How long a (source, id) is remembered.
     pub dedupe: Dedupe,
+    /// How long events are kept after they are settled.
+    pub retention: Retention,
+}
+
+/// How long a bus keeps events that nothing is owed for any more. Whole segments go, oldest first.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Since they came in. Default `30d`.
+    #[serde(deserialize_with = "value::duration")]
+    pub age_max: Duration,
+    /// Bytes of the bus on disk. Default: as many as `store.disk` allows.
+    #[serde(deserialize_with = "value::size_some")]
+    pub bytes_max: Option<u64>,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Retention { age_max: Duration::from_secs(30 * 24 * 3600), bytes_max: None }
+    }
+}
+
+/// How long dead letters are kept. What a limit ends is counted and logged.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeadLetters {
+    /// Since they were parked. Default `14d`.
+    #[serde(deserialize_with = "value::duration")]
+    pub age_max: Duration,
+    /// Bytes of their events; past it the oldest are ended. Default: no limit.
+    #[serde(deserialize_with = "value::size_some")]
+    pub bytes_max: Option<u64>,
+}
+
+impl Default for DeadLetters {
+    fn default() -> Self {
+        DeadLetters { age_max: Duration::from_secs(14 * 24 * 3600), bytes_max: None }
+    }
 }
 
 /// The window in which a second event with the same source and id is a duplicate: the smaller bound holds.
@@ -341,6 +405,43 @@ pub struct Route {
     /// How often and how long it tries.
     #[serde(default)]
     pub retry: Retry,
+    /// How much it may be owed.
+    #[serde(default)]
+    pub backlog: Backlog,
+}
+
+/// How much a route may be owed.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Backlog {
+    /// Running time after which a delivery becomes a dead letter, tried or not. Default: `retry.age_max`.
+    #[serde(deserialize_with = "value::duration_some")]
+    pub age_max: Option<Duration>,
+    /// Bytes of the events that are owed. Default: no limit.
+    #[serde(deserialize_with = "value::size_some")]
+    pub bytes_max: Option<u64>,
+    /// What happens at `bytes_max`. Default `dead-letter`.
+    pub then: Then,
+}
+
+/// What happens to a backlog at its limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Then {
+    /// Its oldest deliveries become dead letters.
+    #[default]
+    DeadLetter,
+    /// Its bus takes nothing in until it has drained.
+    Hold,
+}
+
+impl<'de> Deserialize<'de> for Then {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        match String::deserialize(d)?.as_str() {
+            "dead-letter" => Ok(Then::DeadLetter),
+            "hold" => Ok(Then::Hold),
+            other => Err(serde::de::Error::custom(format!("`{other}` is none of `dead-letter` and `hold`"))),
+        }
+    }
 }
 
 /// What a route wants, in one language.
@@ -408,7 +509,7 @@ impl Default for Retry {
     }
 }
 
-/// What is taken in at most, all of it at the public listener.
+/// What is taken in at the public listener, and held in memory, at most.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -444,6 +545,8 @@ pub struct Limits {
     /// From the head to the answer, the body's time included. Default `60s`.
     #[serde(deserialize_with = "value::duration")]
     pub request_timeout: Duration,
+    /// Deliveries in memory, over all routes. Default 65,536.
+    pub waiting_total_max: u32,
 }
 
 /// What CloudEvents asks every intermediary to forward.
@@ -464,6 +567,7 @@ impl Default for Limits {
             body_read_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(75),
             request_timeout: Duration::from_secs(60),
+            waiting_total_max: 65_536,
         }
     }
 }

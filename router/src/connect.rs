@@ -6,11 +6,13 @@ use std::{
     num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use router_core::{
     id::{BusName, SourceName, TargetName},
-    path::{BusSpec, RouteSpec, Topology},
+    path::{Budgets, BusSpec, RouteSpec, Topology},
+    retain::{BacklogLimits, DiskBudget, LetterLimits, Retention, Then},
     settle::RetryPolicy,
     store,
     target::{Rate, Target},
@@ -329,7 +331,11 @@ impl Opened {
 pub async fn store(config: &Config, data: &Path) -> Result<Opened, router_store::store::Error> {
     match &config.store {
         config::Store::Memory(_) => Ok(Opened::Other(Arc::new(MemoryStore::new()))),
-        config::Store::Disk(_) => Ok(Opened::Disk(Arc::new(DiskStore::open(data, Options::default()).await?))),
+        config::Store::Disk(disk) => {
+            let mut options = Options::default();
+            options.log = options.log.segment_bytes(disk.segment_bytes());
+            Ok(Opened::Disk(Arc::new(DiskStore::open(data, options).await?)))
+        }
     }
 }
 
@@ -347,12 +353,30 @@ pub fn topology(config: &Config) -> Result<Topology, Error> {
         routes: config.routes.iter().map(|(name, route)| route_spec(name.clone(), route)).collect(),
         targets: targets(config)?,
         event_bytes_max: config.limits.event_bytes_max,
+        budgets: budgets(config),
     })
 }
 
+/// What is kept and held at most.
+fn budgets(config: &Config) -> Budgets {
+    let disk = match &config.store {
+        config::Store::Disk(disk) => DiskBudget { bytes_max: disk.bytes_max, free_min: disk.free_min },
+        config::Store::Memory(_) => DiskBudget::default(),
+    };
+    let config::DeadLetters { age_max, bytes_max } = config.dead_letters;
+    Budgets {
+        disk,
+        dead_letters: LetterLimits { age_max: Some(age_max), bytes_max },
+        waiting_total_max: usize::try_from(config.limits.waiting_total_max).unwrap_or(usize::MAX),
+        ..Budgets::default()
+    }
+}
+
 fn bus_spec(name: BusName, bus: &config::Bus) -> BusSpec {
+    let config::Retention { age_max, bytes_max } = bus.retention;
+    let retention = Retention { age_max: Some(age_max), bytes_max };
     let entries_max = usize::try_from(bus.dedupe.entries_max).unwrap_or(usize::MAX);
-    BusSpec { name, dedupe_age: bus.dedupe.age, dedupe_entries_max: entries_max }
+    BusSpec { name, dedupe_age: bus.dedupe.age, dedupe_entries_max: entries_max, retention }
 }
 
 fn route_spec(name: router_core::id::RouteName, route: &config::Route) -> RouteSpec {
@@ -363,6 +387,17 @@ fn route_spec(name: router_core::id::RouteName, route: &config::Route) -> RouteS
         filter: route.filter.as_ref().map(config::Filter::spec),
         target: route.to.clone(),
         retry: RetryPolicy { attempts_max, age_max, delay_min, delay_max },
+        backlog: backlog(&route.backlog, age_max),
+    }
+}
+
+fn backlog(backlog: &config::Backlog, retry_age_max: Duration) -> BacklogLimits {
+    let config::Backlog { age_max, bytes_max, then } = *backlog;
+    match then {
+        config::Then::DeadLetter => {
+            BacklogLimits { age_max: Some(age_max.unwrap_or(retry_age_max)), bytes_max, then: Then::DeadLetter }
+        }
+        config::Then::Hold => BacklogLimits { age_max: None, bytes_max, then: Then::Hold },
     }
 }
 

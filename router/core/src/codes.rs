@@ -21,4 +21,12 @@ schemas::codes! {
     DUPLICATE_DIFFERS = "R0112",
     ADAPTER_BUG = "R0113",
     LANE_UNKNOWN = "R0114",
+    SPACE_SHORT = "R0115",
+    NO_ROOM_TO_SWEEP = "R0116",
+    ARCHIVE_STUCK = "R0117",
+    LETTERS_ENDED = "R0118",
+    DISK_FULL = "disk-full",
+    BACKLOG_FULL = "backlog-full",
+    BACKLOG_AGE = "backlog-age",
+    BACKLOG_BYTES = "backlog-bytes",
 }

@@ -43,6 +43,9 @@ pub mod target;
 /// Step 7: what an attempt means for its delivery and its target.
 pub mod settle;
 
+/// How long what is settled stays, and what gives way when space is short.
+pub mod retain;
+
 /// The loops that drive the steps.
 pub mod path;
 

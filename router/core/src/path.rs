@@ -5,6 +5,7 @@
 //! | [`append`] | bus | 1 to 3 | submissions |
 //! | planner, in this file | bus | 4, 5 | the log's tail |
 //! | [`dispatch`] | router | 5 to 7 | what is planned, what ended, time |
+//! | [`sweep`] | router | | time, and a disk that fills up |
 //!
 //! They hand on by bounded queues; what does not fit a queue waits in the log or in the ledger.
 
@@ -19,6 +20,12 @@ mod open;
 
 /// Steps 5 to 7: the loop around the open set.
 mod dispatch;
+
+/// Whether intake takes events in.
+mod gate;
+
+/// What is old or too much goes.
+mod sweep;
 
 /// Dead letters: looked at, opened again, ended.
 mod letters;
@@ -41,8 +48,10 @@ use tokio_util::sync::CancellationToken;
 use self::{
     append::Appender,
     dispatch::{Dispatcher, Msg, Planned},
-    lane::Route,
+    gate::Gates,
+    lane::{Route, WAITING_TOTAL_MAX},
     open::OpenSet,
+    sweep::{SWEEP_EVERY, Sweeper},
 };
 pub use self::{
     append::Intake,
@@ -55,6 +64,7 @@ use crate::{
     filter::{self, Filter},
     id::{BusId, BusName, LaneId, Offset, RouteId, RouteName, TargetName},
     plan::{self, Planner, Wanted},
+    retain::{BacklogLimits, DiskBudget, LetterLimits, Retention},
     settle::RetryPolicy,
     stats::{Stats, Status},
     store::{self, Change, Durability, Ledger, Log, Record, State, Store},
@@ -76,6 +86,33 @@ pub struct Topology {
     pub targets: Vec<Arc<dyn Target>>,
     /// Bytes of one event's body; larger ones are refused.
     pub event_bytes_max: usize,
+    /// What is kept and held at most.
+    pub budgets: Budgets,
+}
+
+/// What is kept and held at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Budgets {
+    /// Space on disk.
+    pub disk: DiskBudget,
+    /// Dead letters.
+    pub dead_letters: LetterLimits,
+    /// Deliveries in memory, over all routes; past it the fullest route lives from the ledger.
+    pub waiting_total_max: usize,
+    /// From one look at what is old or too much to the next.
+    pub sweep_every: Duration,
+}
+
+impl Default for Budgets {
+    /// No budget of the disk, dead letters kept for good.
+    fn default() -> Self {
+        Budgets {
+            disk: DiskBudget::default(),
+            dead_letters: LetterLimits::default(),
+            waiting_total_max: WAITING_TOTAL_MAX,
+            sweep_every: SWEEP_EVERY,
+        }
+    }
 }
 
 /// A bus.
@@ -87,6 +124,8 @@ pub struct BusSpec {
     pub dedupe_age: Duration,
     /// How many identities are remembered at most.
     pub dedupe_entries_max: usize,
+    /// How long what is settled is kept.
+    pub retention: Retention,
 }
 
 /// A route.
@@ -102,6 +141,8 @@ pub struct RouteSpec {
     pub target: TargetName,
     /// How often and how long it tries.
     pub retry: RetryPolicy,
+    /// How much it may be owed.
+    pub backlog: BacklogLimits,
 }
 
 /// Why a path cannot start.
@@ -150,7 +191,7 @@ pub struct Path {
     /// Ends the planners.
     stopping: CancellationToken,
     /// One change of dead letters at a time: each sees what the one before has committed.
-    changing: Mutex<()>,
+    changing: Arc<Mutex<()>>,
     loops: Mutex<JoinSet<()>>,
 }
 
@@ -175,12 +216,26 @@ impl Path {
         let counts = ledger.count().await?.into_iter();
         let dead_letters = counts.filter(|c| c.dead_letters > 0).map(|c| (c.lane, c.dead_letters)).collect();
         let stats = Arc::default();
-        Parts { state, topology, ledger, logs, planned, dead_letters, clock, stats }.start().await
+        let gates = Arc::new(Gates::new(logs.keys().copied()));
+        Parts { store, state, topology, ledger, logs, planned, dead_letters, gates, clock, stats }.start().await
     }
 
     /// The way into a bus; `None` when there is no such bus.
     pub fn intake(&self, bus: &BusName) -> Option<Intake> {
         self.intakes.get(bus).cloned()
+    }
+
+    /// Buses that take nothing in now, and why. Cheap: for probes.
+    pub fn refusals(&self) -> Vec<(BusName, String)> {
+        let refuses = |(name, intake): (&BusName, &Intake)| Some((name.clone(), intake.refuses()?));
+        let mut all: Vec<_> = self.intakes.iter().filter_map(refuses).collect();
+        all.sort();
+        all
+    }
+
+    /// How many buses take events in, or would.
+    pub fn bus_count(&self) -> usize {
+        self.intakes.len()
     }
 
     /// The counters.
@@ -315,12 +370,14 @@ async fn revise(
 
 /// Everything that the loops are made of.
 struct Parts {
+    store: Arc<dyn Store>,
     state: State,
     topology: Topology,
     ledger: Arc<dyn Ledger>,
     logs: BTreeMap<BusId, Arc<dyn Log>>,
     planned: BTreeMap<BusId, Offset>,
     dead_letters: Vec<(LaneId, u64)>,
+    gates: Arc<Gates>,
     clock: Arc<dyn Clock>,
     stats: Arc<Stats>,
 }
@@ -340,8 +397,10 @@ impl Parts {
             loops.spawn(plan_bus(bus, log, planner, from, plans.clone(), stopping.clone()));
         }
         loops.spawn(self.dispatcher(dispatcher.clone()).run(messages, planned));
+        let changing = Arc::default();
+        loops.spawn(self.sweeper(dispatcher.clone(), &changing).run(stopping.clone()));
         let Parts { ledger, logs, stats, .. } = self;
-        let (changing, loops) = (Mutex::new(()), Mutex::new(loops.set));
+        let loops = Mutex::new(loops.set);
         Ok(Path { stats, ledger, logs, intakes, dispatcher, failed, closing, stopping, changing, loops })
     }
 
@@ -363,8 +422,9 @@ impl Parts {
             window.refill(&log.keys(spec.dedupe_age, spec.dedupe_entries_max).await?, self.clock.monotonic());
             let stats = self.stats.bus(&spec.name);
             let rules = Rules { event_bytes_max: self.topology.event_bytes_max, secret: self.state.secret };
-            let (intake, submissions) = Intake::new(rules, stats.clone());
-            let appender = Appender { log, window, clock: self.clock.clone(), stats };
+            let gate = id.map(|id| self.gates.bus(*id)).unwrap_or_default();
+            let (intake, submissions) = Intake::new(rules, gate.clone(), stats.clone());
+            let appender = Appender { log, window, clock: self.clock.clone(), gate, stats };
             loops.spawn(appender.run(submissions, closing.clone()));
             intakes.insert(spec.name.clone(), intake);
         }
@@ -378,14 +438,40 @@ impl Parts {
         let route = |(name, id): &(RouteName, RouteId)| {
             let spec = configured.get(name);
             let retry = spec.map(|s| s.retry).unwrap_or_default();
-            let route = Route { name: name.clone(), retry, stats: self.stats.route(name) };
+            let backlog = spec.map(|s| s.backlog).unwrap_or_default();
+            let route = Route { name: name.clone(), retry, backlog, stats: self.stats.route(name) };
             (*id, Arc::new(route), spec.and_then(|s| targets.get(&s.target)).copied())
         };
         let routes = self.state.routes.iter().map(route).collect();
         let mut set = OpenSet::new(self.state.epochs.clone(), self.topology.targets.clone(), routes);
         let planned: Vec<(BusId, Offset)> = self.planned.iter().map(|(bus, b)| (*bus, *b)).collect();
+        set.waiting_total_max(self.topology.budgets.waiting_total_max);
         set.resume(&planned, &self.state.lanes, &self.dead_letters);
         Dispatcher::new(set, self, tx)
+    }
+
+    fn sweeper(&self, dispatcher: mpsc::UnboundedSender<Msg>, changing: &Arc<Mutex<()>>) -> Sweeper {
+        let names: HashMap<BusId, BusName> = self.state.buses.iter().map(|(name, id)| (*id, name.clone())).collect();
+        let specs = |name: &BusName| self.topology.buses.iter().find(|b| &b.name == name).map(|b| b.retention);
+        let budgets = self.topology.budgets;
+        Sweeper {
+            store: self.store.clone(),
+            ledger: self.ledger.clone(),
+            logs: self.logs.clone(),
+            // What a bus that is not configured any more has settled has no wish to stay, and goes first for space.
+            retention: names.iter().filter_map(|(id, name)| Some((*id, specs(name)?))).collect(),
+            names,
+            budget: budgets.disk,
+            letters: budgets.dead_letters,
+            every: budgets.sweep_every,
+            epoch: self.state.epoch,
+            gates: self.gates.clone(),
+            dispatcher,
+            changing: changing.clone(),
+            clock: self.clock.clone(),
+            stats: self.stats.clone(),
+            state: sweep::State::default(),
+        }
     }
 }
 

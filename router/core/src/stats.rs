@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     clock::Timestamp,
     id::{BusName, Epoch, Offset, RouteName, TargetName},
+    retain::{Level, Why},
 };
 
 /// A counter that only rises.
@@ -134,9 +135,48 @@ impl RouteStats {
     }
 }
 
+/// Counters of the store's space.
+#[derive(Debug, Default)]
+pub struct DiskStats {
+    reduced: [Counter; Why::ALL.len()],
+    levels: [Counter; Level::ALL.len()],
+    /// Times that a backlog was turned into dead letters for want of space.
+    pub conversions: Counter,
+}
+
+impl DiskStats {
+    /// Counts a segment or remnant that was let go.
+    pub fn reduced(&self, why: Why) {
+        let at = Why::ALL.iter().position(|w| *w == why);
+        if let Some(counter) = at.and_then(|at| self.reduced.get(at)) {
+            counter.add(1);
+        }
+    }
+
+    /// Counts a level that was entered.
+    pub fn level_changed(&self, level: Level) {
+        let at = Level::ALL.iter().position(|l| *l == level);
+        if let Some(counter) = at.and_then(|at| self.levels.get(at)) {
+            counter.add(1);
+        }
+    }
+
+    /// Segments and remnants that were let go, by reason.
+    pub fn all_reduced(&self) -> impl Iterator<Item = (Why, u64)> {
+        Why::ALL.into_iter().zip(self.reduced.iter().map(Counter::get))
+    }
+
+    /// How often each level was entered.
+    pub fn all_levels(&self) -> impl Iterator<Item = (Level, u64)> {
+        Level::ALL.into_iter().zip(self.levels.iter().map(Counter::get))
+    }
+}
+
 /// All counters.
 #[derive(Debug, Default)]
 pub struct Stats {
+    /// The store's space.
+    pub disk: DiskStats,
     /// Ledger commits: time until durable or written.
     pub commit: Histogram,
     buses: Mutex<BTreeMap<BusName, Arc<BusStats>>>,
@@ -176,6 +216,25 @@ pub struct Status {
     pub routes: Vec<RouteStatus>,
     /// Targets by name.
     pub targets: Vec<TargetStatus>,
+    /// The store's space, as it was measured last.
+    pub disk: DiskStatus,
+}
+
+/// The store's space.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct DiskStatus {
+    /// Bytes of logs, side files, remnants and ledger.
+    pub used_bytes: u64,
+    /// How many there may be; `None`: as many as fit the file system.
+    pub bytes_max: Option<u64>,
+    /// Bytes that are free in the file system; `None` for a store in memory.
+    pub free_bytes: Option<u64>,
+    /// How many have to stay free.
+    pub free_bytes_min: u64,
+    /// How short space is.
+    pub level: Level,
+    /// Why nothing is taken in, when it is the disk.
+    pub refuses: Option<String>,
 }
 
 /// A bus, at one moment.
@@ -189,6 +248,9 @@ pub struct BusStatus {
     pub tail: Offset,
     /// Events below it were matched.
     pub planned: Offset,
+    /// Why nothing is taken in now, when that is so.
+    #[serde(default)]
+    pub refuses: Option<String>,
 }
 
 /// What a lane is doing.
@@ -226,6 +288,9 @@ pub struct RouteStatus {
     pub retrying: u64,
     /// Those that are only in the ledger.
     pub in_ledger: u64,
+    /// Bytes of the events that are owed.
+    #[serde(default)]
+    pub waiting_bytes: u64,
     /// Append time of the oldest delivery that is owed, in microseconds since 1970.
     pub oldest: Option<Timestamp>,
     /// Dead letters that are open.

@@ -11,6 +11,7 @@ use prometheus_client::{
 };
 use router_core::{
     clock::Timestamp,
+    retain::Level,
     stats::{BUCKETS_US, BreakerState, Histogram, LaneStateName, RouteStats, RouteStatus, Stats, Status},
 };
 
@@ -46,6 +47,7 @@ impl Collector for Snapshot {
         gauges(out, names::BUILD, [(vec![(names::VERSION, env!("CARGO_PKG_VERSION"))], 1u64)])?;
         self.buses(out)?;
         histograms(out, names::COMMIT, [(Vec::new(), &self.stats.commit)])?;
+        self.disk(out)?;
         self.routes(out)?;
         match &self.status {
             Some(status) => self.now(status, out),
@@ -70,6 +72,15 @@ impl Snapshot {
         });
         counters(out, names::REFUSED, refused.collect::<Vec<_>>())?;
         histograms(out, names::APPEND, buses.iter().map(|(name, bus)| (vec![(names::BUS, name.as_str())], &bus.append)))
+    }
+
+    fn disk(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let disk = &self.stats.disk;
+        let levels = disk.all_levels().map(|(level, count)| (vec![(names::LEVEL, level.as_str())], count));
+        counters(out, names::DISK_LEVELS, levels)?;
+        let reduced = disk.all_reduced().map(|(why, count)| (vec![(names::REASON, why.as_str())], count));
+        counters(out, names::REDUCED, reduced)?;
+        counters(out, names::CONVERSIONS, [(Vec::new(), disk.conversions.get())])
     }
 
     fn routes(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -112,6 +123,15 @@ impl Snapshot {
             status.routes.iter().map(move |r| (vec![(names::ROUTE, r.name.as_str())], of(r))).collect::<Vec<_>>()
         };
         gauges(out, names::LAG, by_route(|r| r.lag_events))?;
+        let refuses =
+            status.buses.iter().map(|bus| (vec![(names::BUS, bus.name.as_str())], u64::from(bus.refuses.is_some())));
+        gauges(out, names::REFUSES, refuses)?;
+        gauges(out, names::DISK_USED, [(Vec::new(), status.disk.used_bytes)])?;
+        gauges(out, names::DISK_FREE, status.disk.free_bytes.map(|free| (Vec::new(), free)))?;
+        let levels =
+            Level::ALL.map(|level| (vec![(names::LEVEL, level.as_str())], u64::from(status.disk.level == level)));
+        gauges(out, names::DISK_LEVEL, levels)?;
+        gauges(out, names::WAITING_BYTES, by_route(|r| r.waiting_bytes))?;
         gauges(out, names::WAITING, by_route(|r| r.waiting))?;
         gauges(out, names::RETRYING, by_route(|r| r.retrying))?;
         gauges(out, names::IN_LEDGER, by_route(|r| r.in_ledger))?;
@@ -156,7 +176,11 @@ fn counters<'a>(
 ) -> fmt::Result {
     let mut metric = out.encode_descriptor(name.0, name.1, None, MetricType::Counter)?;
     values.into_iter().try_for_each(|(labels, value)| {
-        metric.encode_family(&labels)?.encode_counter(&value, None::<&Exemplar<NoLabelSet, f64>>)
+        let none = None::<&Exemplar<NoLabelSet, f64>>;
+        if labels.is_empty() {
+            return metric.encode_counter(&value, none);
+        }
+        metric.encode_family(&labels)?.encode_counter(&value, none)
     })
 }
 
@@ -166,7 +190,12 @@ fn gauges<'a, V: EncodeGaugeValue>(
     values: impl IntoIterator<Item = (Labels<'a>, V)>,
 ) -> fmt::Result {
     let mut metric = out.encode_descriptor(name.0, name.1, None, MetricType::Gauge)?;
-    values.into_iter().try_for_each(|(labels, value)| metric.encode_family(&labels)?.encode_gauge(&value))
+    values.into_iter().try_for_each(|(labels, value)| {
+        if labels.is_empty() {
+            return metric.encode_gauge(&value);
+        }
+        metric.encode_family(&labels)?.encode_gauge(&value)
+    })
 }
 
 fn histograms<'a, 'h>(

@@ -16,6 +16,21 @@ pub const DUPLICATE_DIFFERS: Name =
 pub const LOOPED: Name = Name("gocoffee_events_looped", "Events that had passed this router before");
 /// By bus and code.
 pub const REFUSED: Name = Name("gocoffee_events_refused", "Events that were refused");
+/// By bus, 1 while it takes nothing in.
+pub const REFUSES: Name = Name("gocoffee_bus_refuses", "1 while nothing is taken in, for want of space or for a route");
+/// Of the store.
+pub const DISK_USED: Name = Name("gocoffee_disk_used_bytes", "Bytes of logs, side files, remnants and ledger");
+/// Of the store.
+pub const DISK_FREE: Name = Name("gocoffee_disk_free_bytes", "Free bytes of the file system");
+/// Of the store by level, 1 for the one that holds.
+pub const DISK_LEVEL: Name = Name("gocoffee_disk_level", "1 for how short space is: calm, short or full");
+/// By level.
+pub const DISK_LEVELS: Name = Name("gocoffee_disk_levels_entered", "Times that space became so short, or calm again");
+/// By reason.
+pub const REDUCED: Name = Name("gocoffee_segments_reduced", "Segments and remnants that were let go");
+/// Of the store.
+pub const CONVERSIONS: Name =
+    Name("gocoffee_backlogs_converted", "Times that a backlog became dead letters for want of space");
 /// By bus; a histogram.
 pub const APPEND: Name = Name("gocoffee_append_seconds", "Writing and syncing a batch of events");
 /// A histogram.
@@ -29,6 +44,8 @@ pub const OLDEST: Name =
     Name("gocoffee_route_oldest_age_seconds", "Age of the oldest delivery that is owed, 0 when none is");
 /// By route.
 pub const WAITING: Name = Name("gocoffee_route_waiting", "Deliveries that are owed, those in flight included");
+/// By route.
+pub const WAITING_BYTES: Name = Name("gocoffee_route_waiting_bytes", "Bytes of the events that are owed");
 /// By route.
 pub const RETRYING: Name = Name("gocoffee_route_retrying", "Deliveries that wait for their next try");
 /// By route.
@@ -83,6 +100,8 @@ pub const CODE: &str = "code";
 pub const REASON: &str = "reason";
 /// The label of an attempt's outcome.
 pub const OUTCOME: &str = "outcome";
+/// The label of a level of space.
+pub const LEVEL: &str = "level";
 /// The label of a state.
 pub const STATE: &str = "state";
 /// The label of the version.

@@ -3,7 +3,7 @@
 use router_core::{
     clock::Timestamp,
     settle::RetryPolicy,
-    stats::{BreakerState, BusStatus, LaneStateName, RouteStatus, Status as PathStatus, TargetStatus},
+    stats::{BreakerState, BusStatus, DiskStatus, LaneStateName, RouteStatus, Status as PathStatus, TargetStatus},
     store::{Attempt as StoredAttempt, DeadLetter as StoredLetter, Record},
 };
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,9 @@ pub struct Status {
     pub routes: Vec<Route>,
     /// Targets by name.
     pub targets: Vec<TargetStatus>,
+    /// The store's space.
+    #[serde(default)]
+    pub disk: DiskStatus,
 }
 
 impl Status {
@@ -42,6 +45,7 @@ impl Status {
             buses: status.buses,
             routes: status.routes.into_iter().map(Route::from).collect(),
             targets: status.targets,
+            disk: status.disk,
         }
     }
 }
@@ -67,6 +71,9 @@ pub struct Route {
     pub retrying: u64,
     /// Of those: only in the ledger.
     pub in_ledger: u64,
+    /// Bytes of the events that are owed.
+    #[serde(default)]
+    pub waiting_bytes: u64,
     /// Append time of the oldest delivery that is owed.
     pub oldest: Option<String>,
     /// Dead letters that are open.
@@ -95,6 +102,7 @@ impl From<RouteStatus> for Route {
             in_flight: r.in_flight,
             retrying: r.retrying,
             in_ledger: r.in_ledger,
+            waiting_bytes: r.waiting_bytes,
             oldest: r.oldest.map(time_text),
             dead_letters: r.dead_letters,
             matched: r.matched,

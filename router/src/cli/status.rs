@@ -1,6 +1,6 @@
 //! `gocoffee status`: what the router is doing.
 
-use router_core::stats::{BreakerState, LaneStateName, TargetStatus};
+use router_core::stats::{BreakerState, BusStatus, LaneStateName, TargetStatus};
 
 use super::{
     Admin, Done, Exit, Output,
@@ -83,8 +83,10 @@ pub fn text(status: &Status, now: jiff::Timestamp) -> String {
         .iter()
         .map(|t| vec![t.name.to_string(), breaker(t.breaker), count(t.in_flight), count(t.delivered), rate(t)]);
     let head = format!("gocoffee {}, up {}, epoch {}\n", status.version, ago(&status.started, now), status.epoch);
+    let refuses = |b: &BusStatus| b.refuses.as_ref().map(|why| format!("bus {} takes nothing in: {why}\n", b.name));
+    let refusals: String = status.buses.iter().filter_map(refuses).collect();
     [
-        head,
+        head + &refusals,
         table(&["BUS", "#FIRST", "#TAIL", "#UNMATCHED"], &buses.collect::<Vec<_>>()),
         table(
             &[

@@ -18,9 +18,10 @@ use router_http::{
 };
 
 use super::{
-    Config, DEFAULT_BUS, EVENT_BYTES_FLOOR, HttpSource, HttpTarget, Route, Source, Target,
+    Config, DEFAULT_BUS, EVENT_BYTES_FLOOR, HttpSource, HttpTarget, Route, SEGMENT_BYTES_MIN, SEGMENTS_MIN, Source,
+    Store, Target, Then,
     report::{Finding, hint},
-    value::Secret,
+    value::{self, Secret},
     yaml::Node,
 };
 use crate::{codes, connect};
@@ -91,6 +92,7 @@ pub fn validate(config: &Config, root: &Node, findings: &mut Vec<Finding>) {
     let mut cx = Cx { root, findings };
     listeners(config, &mut cx);
     limits(config, &mut cx);
+    budgets(config, &mut cx);
     for (name, bus) in &config.buses {
         if bus.dedupe.entries_max == 0 {
             let keys = ["buses", name.as_str(), "dedupe", "entries_max"];
@@ -159,10 +161,64 @@ fn limits(config: &Config, cx: &mut Cx<'_>) {
         ("header_count_max", limits.header_count_max.into()),
         ("connections_max", limits.connections_max),
         ("requests_max", limits.requests_max),
+        ("waiting_total_max", limits.waiting_total_max),
         ("header_bytes_max", u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX)),
     ];
     for (key, _) in counts.iter().filter(|(_, count)| *count == 0) {
         cx.error(&["limits", key], format!("with `{key}` 0 nothing can come in"), "write 1 or more");
+    }
+}
+
+/// Budgets that contradict each other, or that nothing fits.
+fn budgets(config: &Config, cx: &mut Cx<'_>) {
+    let event = u64::try_from(config.limits.event_bytes_max).unwrap_or(u64::MAX);
+    let fits = "one event of the size that `limits.event_bytes_max` allows must fit in";
+    let disk = match &config.store {
+        Store::Disk(disk) => Some(disk),
+        Store::Memory(_) => None,
+    };
+    let least = SEGMENTS_MIN * SEGMENT_BYTES_MIN.max(event);
+    if let Some(max) = disk.and_then(|d| d.bytes_max).filter(|max| *max < least) {
+        let help = format!(
+            "write at least {}: {SEGMENTS_MIN} segments of a mebibyte, or of the largest event that is taken in",
+            value::size_text(least)
+        );
+        cx.error(&["store", "disk", "bytes_max"], format!("nothing works in {}", value::size_text(max)), help);
+    }
+    let ledger = router_store::ledger::Options::default().free_bytes_min;
+    if disk.is_some_and(|d| d.free_min < ledger) {
+        let help = format!("the ledger needs {} to go on; write that or more", value::size_text(ledger));
+        cx.error(&["store", "disk", "free_min"], "intake would go on when the ledger cannot", help);
+    }
+    for (name, bus) in &config.buses {
+        let at = |key| ["buses", name.as_str(), "retention", key];
+        let segment = disk.map_or(0, super::Disk::segment_bytes);
+        if bus.retention.bytes_max.is_some_and(|max| max < segment) {
+            let help =
+                format!("whole segments are kept, of {} each here; write that or more", value::size_text(segment));
+            cx.error(&at("bytes_max"), "`bytes_max` is below what one segment of a bus takes", help);
+        }
+        if bus.retention.age_max < bus.dedupe.age {
+            let message = "events are kept for less time than their duplicates are looked for";
+            cx.warning(&at("age_max"), message, "a duplicate of what is gone is taken for new; see `dedupe.age`");
+        }
+    }
+    if config.dead_letters.bytes_max.is_some_and(|max| max < event) {
+        cx.error(&["dead_letters", "bytes_max"], "`bytes_max` is below `event_bytes_max`", fits);
+    }
+    for (name, route) in &config.routes {
+        let at = |key| ["routes", name.as_str(), "backlog", key];
+        let backlog = &route.backlog;
+        if backlog.bytes_max.is_some_and(|max| max < event) {
+            cx.error(&at("bytes_max"), "`bytes_max` is below `event_bytes_max`", fits);
+        }
+        if backlog.then == Then::Hold && backlog.bytes_max.is_none() {
+            cx.error(&at("then"), "`hold` without `bytes_max` never holds", "say how much the route may be owed");
+        }
+        if backlog.then == Then::Hold && backlog.age_max.is_some() {
+            let help = "leave it out, or write `then: dead-letter`; `retry.age_max` ends what was tried all the same";
+            cx.error(&at("age_max"), "a backlog that says `hold` gives nothing up by its age", help);
+        }
     }
 }
 

@@ -62,6 +62,15 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("`{text}` is no size: a whole number and a unit, B, KiB, MiB, GiB or TiB, e.g. `1MiB`"))
 }
 
+/// Writes a size as [`parse_size`] reads it, in the largest unit that is exact.
+pub fn size_text(bytes: u64) -> String {
+    let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+    match units.iter().find(|(shift, _)| bytes > 0 && bytes.trailing_zeros() >= *shift) {
+        Some((shift, name)) => format!("{}{name}", bytes >> shift),
+        None => format!("{bytes}B"),
+    }
+}
+
 fn split(text: &str) -> (&str, &str) {
     let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(at);
@@ -95,6 +104,30 @@ pub fn some_duration<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Duration>
 pub fn size<'de, D: Deserializer<'de>>(d: D) -> Result<usize, D::Error> {
     let read = d.deserialize_str(Text("a size, e.g. `1MiB`", parse_size))?;
     usize::try_from(read).map_err(|_| de::Error::custom("larger than this machine can address"))
+}
+
+/// For `#[serde(deserialize_with)]`: [`parse_size`].
+///
+/// # Errors
+/// The deserializer's.
+pub fn bytes<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
+    d.deserialize_str(Text("a size, e.g. `1MiB`", parse_size))
+}
+
+/// For `#[serde(deserialize_with)]`: [`parse_size`], of a key that may be left out.
+///
+/// # Errors
+/// The deserializer's.
+pub fn size_some<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
+    bytes(d).map(Some)
+}
+
+/// For `#[serde(deserialize_with)]`: [`duration`], of a key that may be left out.
+///
+/// # Errors
+/// The deserializer's.
+pub fn duration_some<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Duration>, D::Error> {
+    duration(d).map(Some)
 }
 
 /// For `#[serde(deserialize_with)]`: a mapping of independent entries, each read whatever the others are. Only

@@ -25,6 +25,10 @@ use router_core::{
 use router_store::memory::MemoryStore;
 use schemas::{Event, Form};
 
+/// With budgets.
+#[path = "path/space.rs"]
+mod space;
+
 #[derive(Default)]
 struct Sink {
     name: &'static str,
@@ -34,6 +38,8 @@ struct Sink {
     mute: AtomicBool,
     refuse: AtomicBool,
     flaky: AtomicBool,
+    /// Events whose data are not those that were sent.
+    wrong: AtomicU64,
 }
 
 struct SinkTarget(Arc<Sink>, TargetName);
@@ -75,6 +81,9 @@ impl Target for SinkTarget {
             if self.0.flaky.load(Ordering::SeqCst) && calls.is_multiple_of(3) {
                 return Outcome::Retry { facts: facts(), scope: Scope::Event, not_before: None };
             }
+            if d.event.data() != format!("{{\"n\":{}}}", d.event.id()).as_bytes() {
+                self.0.wrong.fetch_add(1, Ordering::SeqCst);
+            }
             self.0.got.lock().unwrap().entry(d.event.id().to_string()).or_default().push((d.id, d.attempt));
             Outcome::Delivered { facts: facts(), replies: vec![] }
         };
@@ -97,6 +106,7 @@ fn topology(sinks: &[(&Arc<Sink>, Option<&str>)]) -> Topology {
             name: BusName::new("default").unwrap(),
             dedupe_age: Duration::from_secs(600),
             dedupe_entries_max: 100_000,
+            retention: Default::default(),
         }],
         routes: sinks
             .iter()
@@ -106,6 +116,7 @@ fn topology(sinks: &[(&Arc<Sink>, Option<&str>)]) -> Topology {
                 filter: kind.map(|k| Spec::Pattern(serde_json::json!({ "type": [k] }))),
                 target: TargetName::new(s.name).unwrap(),
                 retry,
+                backlog: Default::default(),
             })
             .collect(),
         targets: sinks
@@ -113,6 +124,7 @@ fn topology(sinks: &[(&Arc<Sink>, Option<&str>)]) -> Topology {
             .map(|(s, _)| Arc::new(SinkTarget((*s).clone(), TargetName::new(s.name).unwrap())) as Arc<dyn Target>)
             .collect(),
         event_bytes_max: 1 << 20,
+        budgets: Default::default(),
     }
 }
 

@@ -9,7 +9,7 @@ admin: { listen: nowhere, token: "${env:GOCOFFEE_TEST_UNSET}" }
 store: { disc: { path: ./data } }
 buses:
   Default: {}
-  orders: { dedupe: { age: 10 minutes, entries_max: "5" }, retention: { age_max: 30d } }
+  orders: { dedupe: { age: 10 minutes, entries_max: "5" }, retentoin: { age_max: 30d } }
 sources:
   web: { http: { path: /events } }
   app: { http: { path: /events, bus: order } }

@@ -5,7 +5,8 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 use router_core::{
     filter,
     id::{BusName, RouteName, TargetName},
-    path::{BusSpec, Path, RouteSpec, Topology},
+    path::{Budgets, BusSpec, Path, RouteSpec, Topology},
+    retain::{BacklogLimits, Retention},
     stats::Status,
     store::{Page, Selection, Store},
     target::{BatchLimits, Partial, Rate, Target},
@@ -265,6 +266,7 @@ impl Life {
             filter: route.pattern.clone().map(filter::Spec::Pattern),
             target: TargetName::new(route.target()).expect("a name"),
             retry: route.retry,
+            backlog: BacklogLimits::default(),
         };
         let count_max = self.batch_max as usize;
         // The second takes a batch whole or not at all, and waits for it to fill; the third takes so many a second.
@@ -291,10 +293,12 @@ impl Life {
                 name: bus(),
                 dedupe_age: Duration::from_secs(24 * 3600),
                 dedupe_entries_max: 100_000,
+                retention: Retention::default(),
             }],
             routes: self.routes.iter().map(spec).collect(),
             targets: super::TARGETS.iter().zip(limits).map(target).collect(),
             event_bytes_max: 1 << 20,
+            budgets: Budgets::default(),
         }
     }
 }

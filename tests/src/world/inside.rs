@@ -13,7 +13,8 @@ use router_core::{
     clock::SystemClock,
     filter,
     id::{BusName, RouteName, SourceName, TargetName},
-    path::{BusSpec, Path, Redriven, RouteSpec, Topology},
+    path::{Budgets, BusSpec, Path, Redriven, RouteSpec, Topology},
+    retain::{BacklogLimits, Retention},
     stats::{RouteStatus, Status},
     store::{Page, Selection, Store},
     target::Target,
@@ -192,13 +193,20 @@ fn topology(routes: &[Route], wrap: Wrap<'_>) -> Topology {
         filter: route.pattern.clone().map(filter::Spec::Pattern),
         target: TargetName::new(route.target()).expect("a name"),
         retry: route.retry,
+        backlog: BacklogLimits::default(),
     };
     let targets: BTreeMap<&str, &Route> = routes.iter().map(|route| (route.target(), route)).collect();
     Topology {
-        buses: vec![BusSpec { name: bus(), dedupe_age: Duration::from_secs(600), dedupe_entries_max: 1_000_000 }],
+        buses: vec![BusSpec {
+            name: bus(),
+            dedupe_age: Duration::from_secs(600),
+            dedupe_entries_max: 1_000_000,
+            retention: Retention::default(),
+        }],
         routes: routes.iter().map(spec).collect(),
         targets: targets.values().map(|route| wrap(target(route, &clients))).collect(),
         event_bytes_max: EVENT_BYTES_MAX,
+        budgets: Budgets::default(),
     }
 }
 

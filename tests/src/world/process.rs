@@ -71,6 +71,8 @@ pub struct Place {
     folder: tempfile::TempDir,
     public: SocketAddr,
     admin: SocketAddr,
+    data: PathBuf,
+    store: Value,
 }
 
 impl Default for Place {
@@ -82,8 +84,15 @@ impl Default for Place {
 impl Place {
     /// A new one, empty.
     pub fn new() -> Place {
+        Place::with_store(None, |data| json!({"disk": {"path": data}}))
+    }
+
+    /// A new one whose data are below this folder, with what the configuration says of the store.
+    pub fn with_store(parent: Option<PathBuf>, store: impl Fn(&Path) -> Value) -> Place {
         let address = || SocketAddr::from(([127, 0, 0, 1], free_port()));
-        Place { folder: tempfile::tempdir().expect("a temporary folder"), public: address(), admin: address() }
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let data = parent.unwrap_or_else(|| folder.path().to_owned()).join("data");
+        Place { store: store(&data), data, folder, public: address(), admin: address() }
     }
 
     /// Where events are published to.
@@ -93,7 +102,7 @@ impl Place {
 
     /// The data folder.
     pub fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.data.clone()
     }
 
     fn log(&self) -> PathBuf {
@@ -112,6 +121,19 @@ impl Place {
     /// # Panics
     /// With its log, when it does not get there.
     pub async fn start(&self, routes: &[Route]) -> Router<'_> {
+        let mut router = self.spawn(routes);
+        router.ready(&[200]).await;
+        router
+    }
+
+    /// The same where the disk may be full, so that it takes nothing in yet.
+    pub async fn start_full(&self, routes: &[Route]) -> Router<'_> {
+        let mut router = self.spawn(routes);
+        router.ready(&[200, 503]).await;
+        router
+    }
+
+    fn spawn(&self, routes: &[Route]) -> Router<'_> {
         let config = self.folder.path().join("gocoffee.yaml");
         // JSON is YAML.
         fs::write(&config, format!("{:#}", self.config(routes))).expect("the folder takes files");
@@ -125,9 +147,7 @@ impl Place {
             .kill_on_drop(true)
             .spawn()
             .expect("the binary starts");
-        let mut router = Router { place: self, child, client: Client::new(Duration::from_secs(30)) };
-        router.ready().await;
-        router
+        Router { place: self, child, client: Client::new(Duration::from_secs(30)) }
     }
 
     fn config(&self, routes: &[Route]) -> Value {
@@ -152,7 +172,7 @@ impl Place {
         json!({
             "listen": self.public,
             "admin": {"listen": self.admin},
-            "store": {"disk": {"path": self.data()}},
+            "store": self.store,
             "sources": {"web": {"http": {"path": "/events"}}},
             "targets": named(&|r| (r.target().to_owned(), target(r))),
             "routes": named(&|r| (r.name.clone(), route(r))),
@@ -168,9 +188,15 @@ pub struct Router<'a> {
 }
 
 impl Router<'_> {
-    async fn ready(&mut self) {
+    /// What the probe for readiness is answered.
+    pub async fn readyz(&self) -> u16 {
+        let answer = self.client.get(&format!("http://{}/readyz", self.place.admin)).await;
+        answer.unwrap_or_else(|e| panic!("readyz: {e}\n{}", self.place.logged())).status
+    }
+
+    async fn ready(&mut self, statuses: &[u16]) {
         let (end, url) = (Instant::now() + START, format!("http://{}/readyz", self.place.admin));
-        while !self.client.get(&url).await.is_ok_and(|a| a.status == 200) {
+        while !self.client.get(&url).await.is_ok_and(|a| statuses.contains(&a.status)) {
             if let Some(status) = self.child.try_wait().expect("the child can be waited for") {
                 panic!("the router ended at its start, {status}:\n{}", self.place.logged());
             }

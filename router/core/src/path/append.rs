@@ -7,6 +7,7 @@ use schemas::{Code, Event, Place};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::gate::{Gate, Short};
 use crate::{
     admit::{self, Rules, Window},
     clock::Clock,
@@ -28,6 +29,9 @@ pub const ROOM_WAIT_MAX: Duration = Duration::from_secs(5);
 /// What a sender is told to wait when there is no room, or no space on the disk.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
+/// About what a record takes on disk beside its event: head, index, key, an entry or two in the ledger.
+const RECORD_BYTES: usize = 128;
+
 type Answer = Result<Accepted, Rejection>;
 
 /// What one sender submitted, less what was rejected at once.
@@ -44,13 +48,14 @@ pub struct Intake {
     rules: Rules,
     tx: mpsc::Sender<Submission>,
     room: Arc<Semaphore>,
+    gate: Arc<Gate>,
     stats: Arc<BusStats>,
 }
 
 impl Intake {
-    pub(super) fn new(rules: Rules, stats: Arc<BusStats>) -> (Self, mpsc::Receiver<Submission>) {
+    pub(super) fn new(rules: Rules, gate: Arc<Gate>, stats: Arc<BusStats>) -> (Self, mpsc::Receiver<Submission>) {
         let (tx, rx) = mpsc::channel(SUBMISSIONS_MAX);
-        (Intake { rules, tx, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)), stats }, rx)
+        (Intake { rules, tx, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)), gate, stats }, rx)
     }
 
     /// Takes a batch; resolves when every event is durable, a duplicate, looped or rejected, one answer
@@ -86,8 +91,16 @@ impl Intake {
         Ok(answers)
     }
 
+    /// Why nothing is taken in now, when that is so.
+    pub fn refuses(&self) -> Option<String> {
+        self.gate.refusal().map(|refusal| refusal.message.into())
+    }
+
     async fn send(&self, from: &SourceName, events: Vec<Admitted>) -> Result<Vec<Answer>, IntakeClosed> {
         let count = events.len();
+        if let Some(refusal) = self.gate.refusal() {
+            return Ok(vec![Err(refusal); count]);
+        }
         let bytes = events.iter().map(|e| e.event.body().len()).sum::<usize>().min(WAITING_BYTES_MAX);
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
         let room = tokio::time::timeout(ROOM_WAIT_MAX, self.room.clone().acquire_many_owned(permits)).await;
@@ -115,6 +128,7 @@ pub(super) struct Appender {
     pub log: Arc<dyn Log>,
     pub window: Window,
     pub clock: Arc<dyn Clock>,
+    pub gate: Arc<Gate>,
     pub stats: Arc<BusStats>,
 }
 
@@ -167,10 +181,15 @@ impl Appender {
             replies.push((reply, found, _room));
         }
         let keys: Vec<u64> = batch.iter().map(|a| a.key).collect();
+        let bytes: usize = batch.iter().map(|a| a.event.body().len() + RECORD_BYTES).sum();
         let started = self.clock.monotonic();
         let offsets = match self.log.append(self.clock.wall(), batch).await {
-            Ok(offsets) => Ok(offsets),
+            Ok(offsets) => {
+                self.gate.space().appended(u64::try_from(bytes).unwrap_or(u64::MAX));
+                Ok(offsets)
+            }
             Err(Error::NoSpace(why)) => {
+                self.gate.space().no_space(Short::Log);
                 tracing::warn!(code = %codes::STORE_FULL, %why, "no space left for events: senders are told to come back");
                 Err(busy(codes::NO_SPACE, "the router's disk is full; send it again later"))
             }
@@ -229,7 +248,8 @@ impl Appender {
         for candidate in self.window.candidates(admitted.key) {
             let chunk = match self.log.read(candidate, 1).await {
                 Ok(chunk) => chunk,
-                // Retention is shorter than the window: what is no longer kept is no longer known.
+                // Retention is shorter than the window: what is no longer kept for its own sake is no longer
+                // known, though a remnant may still hold it for a delivery.
                 Err(Error::Trimmed { .. }) => continue,
                 Err(fatal) => return Err(fatal),
             };

@@ -10,14 +10,16 @@ use tokio::{
 
 use super::{
     Parts,
+    gate::{Gates, Short},
     lane::Violation,
-    open::{Job, Now, OpenSet, PageOf, Paged, unanswered},
+    open::{Held, Job, Now, OpenSet, PageOf, Paged, WalkOf, Walked, unanswered},
     status,
 };
 use crate::{
-    clock::Clock,
+    clock::{Clock, Timestamp},
     codes,
-    id::{BusId, Epoch, LaneId, Offset, RouteId},
+    id::{BusId, Epoch, LaneId, Offset, RouteId, RouteName},
+    retain::Backlog,
     settle::Verdict,
     stats::{Stats, Status},
     store::{Change, DeadLetter, Durability, Error, Ledger, Log, Pending, Record},
@@ -40,12 +42,40 @@ pub(super) struct Planned {
 
 /// What the dispatcher is told.
 pub(super) enum Msg {
-    Finished { target: usize, lane: usize, probe: bool, outcomes: Vec<(Offset, Outcome)> },
-    Paged { lane: usize, page: Result<Paged, Error> },
-    Committed { result: Result<(), Error>, changes: Vec<Change>, durability: Durability, took: Duration },
+    Finished {
+        target: usize,
+        lane: usize,
+        probe: bool,
+        outcomes: Vec<(Offset, Outcome)>,
+    },
+    Paged {
+        lane: usize,
+        page: Result<Paged, Error>,
+    },
+    Walked {
+        lane: usize,
+        walked: Result<Walked, Error>,
+    },
+    Committed {
+        result: Result<(), Error>,
+        changes: Vec<Change>,
+        durability: Durability,
+        took: Duration,
+    },
     Status(oneshot::Sender<Status>),
-    Letters { what: Letters, letters: Vec<DeadLetter>, reply: oneshot::Sender<u64> },
-    Stop { deadline: Duration, done: oneshot::Sender<()> },
+    /// What is old ends; answered with what the routes owe.
+    Sweep(oneshot::Sender<Vec<Backlog>>),
+    /// So many bytes of what this route is owed become dead letters, for want of space.
+    Convert(RouteName, u64),
+    Letters {
+        what: Letters,
+        letters: Vec<DeadLetter>,
+        reply: oneshot::Sender<u64>,
+    },
+    Stop {
+        deadline: Duration,
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// What becomes of dead letters.
@@ -66,6 +96,7 @@ pub(super) struct Dispatcher {
     running_ms_before: u64,
     stats: Arc<Stats>,
     known: status::Static,
+    gates: Arc<Gates>,
     tx: mpsc::UnboundedSender<Msg>,
     jitter: Jitter,
     tasks: JoinSet<()>,
@@ -110,6 +141,7 @@ impl Dispatcher {
             running_ms_before: parts.state.running_ms,
             stats: parts.stats.clone(),
             known: status::Static::new(parts),
+            gates: parts.gates.clone(),
             tx,
             jitter: Jitter(parts.clock.seed()),
             tasks: JoinSet::new(),
@@ -155,6 +187,20 @@ impl Dispatcher {
             }
             let now = self.now();
             self.set.woken(now);
+            self.hold();
+        }
+    }
+
+    /// Tells the intakes which routes have reached a limit at which their bus holds, or left it.
+    fn hold(&mut self) {
+        for Held { lane, route, full } in self.set.take_held() {
+            match full {
+                Some((bytes, max)) => {
+                    tracing::warn!(code = %codes::BACKLOG_FULL, %route, bytes, bytes_max = max, "backlog full: its bus takes nothing in until it has drained by an eighth");
+                }
+                None => tracing::info!(%route, "backlog has drained: its bus takes events in again"),
+            }
+            self.gates.hold(lane.bus, &route, full);
         }
     }
 
@@ -200,8 +246,14 @@ impl Dispatcher {
             Msg::Committed { result, changes, durability, took } => {
                 self.committed(result, changes, durability, took, now)?
             }
+            Msg::Walked { lane, walked } => self.set.walked(lane, walked?, now),
+            Msg::Sweep(reply) => {
+                self.set.expire_old(now);
+                reply.send(self.set.backlogs()).unwrap_or_default();
+            }
+            Msg::Convert(route, bytes) => self.set.convert(&route, bytes),
             Msg::Status(reply) => {
-                let status = self.known.take(&self.set, &self.logs, &self.stats, self.epoch);
+                let status = self.known.take(&self.set, &self.logs, &self.stats, self.epoch, &self.gates);
                 reply.send(status).unwrap_or_default();
             }
             Msg::Letters { what, letters, reply } => {
@@ -273,6 +325,7 @@ impl Dispatcher {
             }
             Err(Error::NoSpace(why)) => {
                 tracing::warn!(code = %codes::STORE_FULL, %why, "no space left for what is owed: the ledger is tried again");
+                self.gates.space.no_space(Short::Ledger);
                 self.commit.again = Some((changes, durability, now.mono + NO_SPACE_WAIT));
                 Ok(())
             }
@@ -318,6 +371,17 @@ impl Dispatcher {
                 self.tasks.spawn(async move {
                     let page = read_page(ledger, log, id, what, count_max).await;
                     tx.send(Msg::Paged { lane, page }).unwrap_or_default();
+                });
+            }
+            Job::Walk { lane, id, what, count_max } => {
+                let ledger = self.ledger.clone();
+                self.tasks.spawn(async move {
+                    let entries = match what {
+                        WalkOf::Ready(from) => ledger.ready(id, from, count_max).await,
+                        WalkOf::Waiting => ledger.due(id, Timestamp(u64::MAX), count_max).await,
+                    };
+                    let walked = |entries: Vec<Pending>| Walked { what, exhausted: entries.len() < count_max, entries };
+                    tx.send(Msg::Walked { lane, walked: entries.map(walked) }).unwrap_or_default();
                 });
             }
         }
@@ -409,8 +473,17 @@ async fn read_page(
     let mut found = Vec::with_capacity(sorted.len());
     let mut sorted = sorted.into_iter().peekable();
     while let Some(first) = sorted.peek().map(|p| p.offset) {
-        let chunk = log.read(first, PAGE_BYTES).await?;
         let before = found.len();
+        let chunk = match log.read(first, PAGE_BYTES).await {
+            Ok(chunk) => chunk,
+            // Its segment was reduced to what is still needed: what is owed is found one by one.
+            Err(Error::Trimmed { .. }) => {
+                let record = log.record(first).await?.ok_or_else(|| missing(first, "nothing holds it any more"))?;
+                found.extend(sorted.next().map(|p| (p, Record { event: record.event.detached(), ..record })));
+                continue;
+            }
+            Err(e) => return Err(e),
+        };
         for record in chunk.records() {
             let record = record?;
             let Some(pending) = sorted.next_if(|p| p.offset == record.offset) else { continue };

@@ -13,9 +13,11 @@ use std::{
 
 use schemas::{Code, Event};
 
+use super::open::Ending;
 use crate::{
     clock::Timestamp,
     id::{LaneId, Offset, RouteId, RouteName},
+    retain::BacklogLimits,
     settle::RetryPolicy,
     stats::RouteStats,
     store::{Attempts, Pending},
@@ -27,6 +29,8 @@ pub const OPEN_MAX: usize = 1_024;
 pub const BYTES_MAX: usize = 4 << 20;
 /// Deliveries of one lane that wait in memory for their next try.
 pub const WAITING_MAX: usize = 1_024;
+/// Deliveries of all lanes in memory; past it the fullest lane lives from the ledger.
+pub const WAITING_TOTAL_MAX: usize = 65_536;
 /// Deliveries of all lanes that go to the ledger with one commit.
 pub const FRESH_MAX: usize = 16_384;
 
@@ -41,11 +45,19 @@ pub(super) struct Limits {
     pub waiting_max: usize,
     /// Deliveries of all lanes that were spilled since the last commit; at this many planning pauses.
     pub fresh_max: usize,
+    /// Deliveries of all lanes in memory; past it the fullest lanes live from the ledger.
+    pub total_max: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { open_max: OPEN_MAX, bytes_max: BYTES_MAX, waiting_max: WAITING_MAX, fresh_max: FRESH_MAX }
+        Limits {
+            open_max: OPEN_MAX,
+            bytes_max: BYTES_MAX,
+            waiting_max: WAITING_MAX,
+            fresh_max: FRESH_MAX,
+            total_max: WAITING_TOTAL_MAX,
+        }
     }
 }
 
@@ -105,6 +117,7 @@ pub(super) enum State {
 pub(super) struct Route {
     pub name: RouteName,
     pub retry: RetryPolicy,
+    pub backlog: BacklogLimits,
     pub stats: Arc<RouteStats>,
 }
 
@@ -112,7 +125,12 @@ impl Route {
     /// A route that the ledger has deliveries but no name of.
     pub fn nameless(id: RouteId) -> Self {
         tracing::error!(code = %crate::codes::LANE_UNKNOWN, route = id.0, "the ledger owes deliveries to a route that it has no name of; they are kept");
-        Route { name: id.nameless(), retry: RetryPolicy::default(), stats: Arc::default() }
+        Route {
+            name: id.nameless(),
+            retry: RetryPolicy::default(),
+            backlog: BacklogLimits::default(),
+            stats: Arc::default(),
+        }
     }
 }
 
@@ -159,6 +177,13 @@ pub(super) struct Lane {
     /// memory, with the commit that ends or changes them.
     pub gone: HashMap<Offset, u64>,
 
+    /// How many deliveries leave memory for the ledger with the next commit.
+    pub leave: usize,
+
+    /// Bytes of the events that are owed, wherever they are.
+    pub owed_bytes: u64,
+    pub ending: Ending,
+
     pub opened: u64,
     pub settled: u64,
     pub dead_letters: u64,
@@ -190,6 +215,9 @@ impl Lane {
             rewind: None,
             paged_after: 0,
             gone: HashMap::new(),
+            leave: 0,
+            owed_bytes: 0,
+            ending: Ending::default(),
             opened: 0,
             settled: 0,
             dead_letters: 0,

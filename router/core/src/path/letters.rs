@@ -53,13 +53,8 @@ impl Path {
     /// The store's.
     pub async fn record(&self, id: &DeliveryId) -> Result<Option<Record>, store::Error> {
         let Some(log) = self.logs.get(&id.lane.bus) else { return Ok(None) };
-        let chunk = match log.read(id.offset, 1).await {
-            Ok(chunk) => chunk,
-            Err(store::Error::Trimmed { .. }) => return Ok(None),
-            Err(e) => return Err(e),
-        };
-        let first = chunk.records().next().transpose()?;
-        Ok(first.filter(|r| r.offset == id.offset).map(|r| Record { event: r.event.detached(), ..r }))
+        let found = log.record(id.offset).await?;
+        Ok(found.map(|r| Record { event: r.event.detached(), ..r }))
     }
 
     /// Opens the selected dead letters again, under their own ids and with new budgets, in log order;

@@ -16,12 +16,19 @@ mod pace;
 /// To and from the ledger.
 mod pages;
 
+/// What ends without its target: old, or too much.
+mod ending;
+
+/// Who lives from the ledger when memory is full.
+mod crowd;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
+pub(super) use self::ending::{CHANGES_MAX, Ending, Held, WalkOf, Walked};
 use self::pace::Pace;
 use super::lane::{Fresh, Lane, Limits, Open, Route, State, body_bytes};
 use crate::{
@@ -53,6 +60,8 @@ pub(super) enum Job {
     Deliver { target: usize, lane: usize, probe: bool, batch: Vec<Delivery> },
     /// Read ready entries of a lane from an offset on, or those that are due, and their records.
     Page { lane: usize, id: LaneId, what: PageOf, count_max: usize },
+    /// Read entries of a lane without their records, to end what must end.
+    Walk { lane: usize, id: LaneId, what: WalkOf, count_max: usize },
 }
 
 /// Which entries to read.
@@ -110,8 +119,14 @@ pub(super) struct OpenSet {
     timers: BTreeSet<(Duration, usize, Offset)>,
     /// When a batch that is not full is sent all the same: moment, lane.
     lingering: BTreeSet<(Duration, usize)>,
+    /// Lanes that are looked through for what must end.
+    walking: BTreeSet<usize>,
+    /// Lanes that reached or left a limit at which their bus holds.
+    held: Vec<Held>,
     changes: Vec<Change>,
     fresh: usize,
+    /// Deliveries of all lanes in memory.
+    in_memory: usize,
     committing: u64,
     committed: u64,
 }
@@ -150,11 +165,19 @@ impl OpenSet {
             paced: BTreeSet::new(),
             timers: BTreeSet::new(),
             lingering: BTreeSet::new(),
+            walking: BTreeSet::new(),
+            held: Vec::new(),
             changes: Vec::new(),
             fresh: 0,
+            in_memory: 0,
             committing: 0,
             committed: 0,
         }
+    }
+
+    /// So many deliveries of all lanes are in memory at most.
+    pub fn waiting_total_max(&mut self, total_max: usize) {
+        self.limits.total_max = total_max.max(1);
     }
 
     /// Takes up what the ledger holds at a start.
@@ -166,9 +189,11 @@ impl OpenSet {
             (lane.ledger_ready, lane.ledger_waiting) = (state.ready, state.waiting);
             (lane.ledger_from, lane.ledger_due) = (state.ready_first.unwrap_or_default(), state.due_first);
             lane.opened = state.ready + state.waiting;
+            lane.owed_bytes = state.bytes;
             lane.route.stats.resumed.add(lane.opened);
             self.thirsty.insert(at);
             self.spilled.insert(at);
+            self.weigh(at);
         }
         for (id, count) in dead_letters {
             let at = self.lane(*id);
@@ -202,12 +227,13 @@ impl OpenSet {
     }
 
     fn open(&mut self, id: LaneId, record: &Record, now: Now) {
-        let at = self.lane(id);
+        let (at, room) = (self.lane(id), self.has_room());
         let Some(lane) = self.lanes.get_mut(at) else { return };
         lane.opened += 1;
+        lane.own(body_bytes(&record.event));
         lane.route.stats.matched.add(1);
         self.dirty.insert(at);
-        if !lane.takes(&self.limits) {
+        if !room || !lane.takes(&self.limits) {
             if lane.fresh.is_empty() && lane.ledger_ready == 0 {
                 lane.ledger_from = record.offset;
             }
@@ -217,6 +243,7 @@ impl OpenSet {
                 bytes: body_bytes(&record.event),
             });
             self.fresh += 1;
+            self.weigh(at);
             return;
         }
         let open = Open {
@@ -231,7 +258,9 @@ impl OpenSet {
             alone: false,
         };
         lane.admit(record.offset, open);
+        self.in_memory += 1;
         self.queue(at);
+        self.weigh(at);
     }
 
     /// The lane's index, made when new.
@@ -276,6 +305,9 @@ impl OpenSet {
                 return Some(job);
             }
         }
+        if let Some(job) = self.next_walk(now) {
+            return Some(job);
+        }
         while let Some(target) = self.hot.first().copied() {
             if let Some(job) = self.deliver(target, now) {
                 return Some(job);
@@ -303,16 +335,17 @@ impl OpenSet {
 
     fn page(&mut self, at: usize, now: Now) -> Option<Job> {
         let committed = self.committed;
-        let lane = self.lanes.get_mut(at)?;
+        let lane = self.lanes.get(at)?;
         let (what, count) = if lane.page_due(committed, now.wall, &self.limits) {
             (PageOf::Due(now.wall), DUE_PAGE)
         } else {
-            let count = lane.page_ready(committed, &self.limits);
-            if count == 0 {
-                return None;
-            }
-            (PageOf::Ready(lane.ledger_from), count)
+            (PageOf::Ready(lane.ledger_from), lane.page_ready(committed, &self.limits))
         };
+        let count = self.share(lane, count, now);
+        if count == 0 {
+            return None;
+        }
+        let lane = self.lanes.get_mut(at)?;
         lane.paging = true;
         lane.paged_after = self.committing;
         // Entries that are in memory, or settled a moment ago, may be read too: they do not count.
@@ -395,13 +428,13 @@ impl OpenSet {
         let Some(goal) = self.targets.get(target) else { return false };
         let (successes, tried) = (goal.successes, goal.tried);
         let Some(lane) = self.lanes.get_mut(at) else { return false };
-        let retry = lane.route.retry;
         let Some(open) = lane.open.get_mut(&offset) else { return false };
         if successes > open.mark && open.attempts.uncounted > 0 {
             settle::count_failures(&mut open.attempts);
         }
-        let age = if tried { age(open.opened_ms, now) } else { Duration::ZERO };
-        let Some((reason, note)) = settle::exhausted(&open.attempts, &retry, age) else { return false };
+        let Some((reason, note)) = ending::used_up(&lane.route, tried, &open.attempts, open.opened_ms, now) else {
+            return false;
+        };
         self.bury(at, offset, reason, note, now);
         true
     }
@@ -542,6 +575,8 @@ impl OpenSet {
         let lane = self.lanes.get_mut(at)?;
         let open = lane.remove(offset)?;
         lane.settled += 1;
+        self.in_memory = self.in_memory.saturating_sub(1);
+        lane.disown(body_bytes(&open.event));
         if let Some(due) = open.stored {
             let bytes = body_bytes(&open.event);
             self.changes.push(Change::Drop { lane: lane.id, offset, due, bytes });
@@ -550,6 +585,7 @@ impl OpenSet {
         }
         self.dirty.insert(at);
         self.thirsty.insert(at);
+        self.weigh_hold(at);
         Some(open)
     }
 
@@ -559,10 +595,8 @@ impl OpenSet {
         // Asked before the delivery leaves the lane: without a target to name it stays owed.
         let Some(target) = goal.map(|g| g.target.name().clone()) else { return };
         let Some(open) = self.end(at, offset) else { return };
-        let Some(lane) = self.lanes.get_mut(at) else { return };
-        lane.dead_letters += 1;
-        lane.route.stats.dead_lettered.add(1);
-        self.changes.push(Change::PutDeadLetter(Box::new(DeadLetter {
+        let Some(lane) = self.lanes.get(at) else { return };
+        let letter = DeadLetter {
             id: DeliveryId { epoch: self.epochs.of(lane.id.bus, offset), lane: lane.id, offset },
             route: lane.route.name.clone(),
             target,
@@ -571,7 +605,8 @@ impl OpenSet {
             at: now.wall,
             bytes: body_bytes(&open.event),
             attempts: open.attempts,
-        })));
+        };
+        self.park(at, letter);
     }
 
     // ------------------------------------------------------------------------ for whoever waits or watches

@@ -13,6 +13,7 @@ use super::*;
 use crate::{
     clock::Timestamp,
     id::{Epoch, RouteName, TargetName},
+    retain::{BacklogLimits, Then},
     settle::RetryPolicy,
     stats::Stats,
     target::{Partial, Reason},
@@ -126,6 +127,15 @@ impl Model {
         Paged { what, entries, exhausted, next_due }
     }
 
+    fn walk(&self, id: LaneId, what: WalkOf, count_max: usize) -> Walked {
+        let what_page = match what {
+            WalkOf::Ready(from) => PageOf::Ready(from),
+            WalkOf::Waiting => PageOf::Due(Timestamp(u64::MAX)),
+        };
+        let Paged { entries, exhausted, .. } = self.read(id, what_page, count_max);
+        Walked { what, entries: entries.into_iter().map(|(pending, _)| pending).collect(), exhausted }
+    }
+
     fn lanes(&self) -> Vec<LaneState> {
         let ids: BTreeSet<LaneId> = self.entries.keys().map(|(lane, _)| *lane).collect();
         let of = |lane: LaneId| self.entries.values().filter(move |p| p.lane == lane);
@@ -154,6 +164,9 @@ struct Life {
     set: OpenSet,
     calls: Vec<(usize, usize, bool, Vec<Delivery>)>,
     reads: Vec<(usize, LaneId, PageOf, usize, Option<Paged>)>,
+    walks: Vec<(usize, LaneId, WalkOf, usize, Option<Walked>)>,
+    /// Routes that said that they hold their bus.
+    held: BTreeSet<LaneId>,
     commit: Option<Vec<Change>>,
     /// A change of dead letters waits for its commit: asked, and whether the commit under way carries it.
     changing: (bool, bool),
@@ -165,10 +178,12 @@ struct World {
     ledger: Model,
     mono: u64,
     delivered: BTreeMap<(LaneId, Offset), u32>,
-    /// Whether targets fail at random.
+    /// Whether targets fail at random, and routes have limits.
     faulty: bool,
     /// How the target answers that takes several at a time.
     partial: Partial,
+    /// Whether memory is too small for what is owed.
+    crowded: bool,
 }
 
 impl World {
@@ -198,12 +213,59 @@ impl World {
         let route = |n: u32| {
             let name = RouteName::new(&format!("r{n}")).unwrap();
             let stats = stats.route(&name);
-            (RouteId(n), Arc::new(Route { name, retry, stats }), Some(n as usize % 2))
+            let backlog = if self.faulty { self.backlog(n) } else { BacklogLimits::default() };
+            (RouteId(n), Arc::new(Route { name, retry, backlog, stats }), Some(n as usize % 2))
         };
         let mut set = OpenSet::new(Epoch(1).into(), targets, (0..LANES).map(route).collect());
-        set.limits = Limits { open_max: 8, waiting_max: 4, fresh_max: 40, ..Limits::default() };
+        // More than the lanes keep when they are crowded out, so that the limit binds.
+        let total_max = if self.crowded { 20 } else { 1_000 };
+        let open_max = if self.crowded { 40 } else { 8 };
+        set.limits = Limits { open_max, waiting_max: 4, fresh_max: 40, total_max, ..Limits::default() };
         set.resume(&[(BusId(0), self.ledger.planned)], &self.ledger.lanes(), &[]);
-        Life { set, calls: vec![], reads: vec![], commit: None, changing: (false, false), settled: BTreeSet::new() }
+        Life {
+            set,
+            calls: vec![],
+            reads: vec![],
+            walks: vec![],
+            held: BTreeSet::new(),
+            commit: None,
+            changing: (false, false),
+            settled: BTreeSet::new(),
+        }
+    }
+
+    /// One route gives its oldest at a limit of bytes, one holds its bus, one gives what is old.
+    fn backlog(&self, n: u32) -> BacklogLimits {
+        let bytes = 12 * u64::try_from(record(Offset(100)).event.body().len()).unwrap();
+        match n {
+            0 => BacklogLimits { bytes_max: Some(bytes), ..BacklogLimits::default() },
+            1 => BacklogLimits { bytes_max: Some(bytes), then: Then::Hold, ..BacklogLimits::default() },
+            _ => BacklogLimits { age_max: Some(Duration::from_millis(200)), ..BacklogLimits::default() },
+        }
+    }
+
+    /// What must hold at every moment.
+    fn check(&self, life: &mut Life) {
+        for Held { lane, full, .. } in life.set.take_held() {
+            let changed = if full.is_some() { life.held.insert(lane) } else { life.held.remove(&lane) };
+            assert!(changed, "a hold is told once: {lane:?}");
+        }
+        let memory: usize = life.set.lanes().map(|(l, _)| l.open.len()).sum();
+        assert_eq!(memory, life.set.in_memory, "deliveries in memory are counted");
+        for (lane, _) in life.set.lanes() {
+            assert!(
+                lane.owed() > 0 || lane.owed_bytes == 0,
+                "{:?} owes nothing and {} bytes",
+                lane.id,
+                lane.owed_bytes
+            );
+            let Some(max) = lane.route.backlog.bytes_max.filter(|_| lane.route.backlog.then == Then::Hold) else {
+                continue;
+            };
+            let least = if life.held.contains(&lane.id) { max - max / 8 } else { 0 };
+            assert!(lane.owed_bytes >= least, "{:?} holds its bus for nothing", lane.id);
+            assert!(lane.owed_bytes <= max || life.held.contains(&lane.id), "{:?} is over and does not hold", lane.id);
+        }
     }
 
     fn outcome(&mut self) -> Outcome {
@@ -225,9 +287,11 @@ impl World {
             match job {
                 Job::Deliver { target, lane, probe, batch } => life.calls.push((target, lane, probe, batch)),
                 Job::Page { lane, id, what, count_max } => life.reads.push((lane, id, what, count_max, None)),
+                Job::Walk { lane, id, what, count_max } => life.walks.push((lane, id, what, count_max, None)),
             }
         }
-        match self.random.below(10) {
+        self.check(life);
+        match self.random.below(12) {
             0 | 1 if self.faulty && life.set.takes() => {
                 let from = self.ledger_tail(life);
                 let n = self.random.below(12);
@@ -240,18 +304,23 @@ impl World {
                 for (_, id, what, count_max, page) in &mut life.reads {
                     page.get_or_insert_with(|| ledger.read(*id, *what, *count_max));
                 }
+                for (_, id, what, count_max, page) in &mut life.walks {
+                    page.get_or_insert_with(|| ledger.walk(*id, *what, *count_max));
+                }
             }
             6 => {
                 if let Some(at) = life.reads.iter().position(|r| r.4.is_some()) {
                     let (lane, .., page) = life.reads.remove(at);
                     life.set.paged(lane, page.unwrap()).unwrap();
                 }
-            }
-            7 => {
-                if life.commit.is_none() && life.set.wants_commit() {
-                    life.commit = Some(life.set.commit(now).unwrap());
-                    life.changing.1 = life.changing.0;
+                if let Some(at) = life.walks.iter().position(|r| r.4.is_some()) {
+                    let (lane, .., walked) = life.walks.remove(at);
+                    life.set.walked(lane, walked.unwrap(), now);
                 }
+            }
+            7 if life.commit.is_none() && life.set.wants_commit() => {
+                life.commit = Some(life.set.commit(now).unwrap());
+                life.changing.1 = life.changing.0;
             }
             8 => {
                 if let Some(changes) = life.commit.take() {
@@ -262,7 +331,13 @@ impl World {
                     }
                 }
             }
-            _ => self.change_letters(life, now),
+            9 => self.change_letters(life, now),
+            10 => life.set.expire_old(now),
+            _ if self.faulty && self.random.below(8) == 0 => {
+                let route = RouteName::new(&format!("r{}", self.random.below(LANES.into()))).unwrap();
+                life.set.convert(&route, 1 + self.random.below(2_000));
+            }
+            _ => {}
         }
     }
 
@@ -314,7 +389,8 @@ impl World {
 fn run(seed: u64) {
     let partial = if seed.is_multiple_of(2) { Partial::PerEvent } else { Partial::AllOrNothing };
     let (random, ledger, delivered) = (Random(seed), Model::default(), BTreeMap::new());
-    let mut world = World { random, ledger, mono: 0, delivered, faulty: true, partial };
+    let crowded = seed.is_multiple_of(3);
+    let mut world = World { random, ledger, mono: 0, delivered, faulty: true, partial, crowded };
     for _ in 0..4 {
         let mut life = world.life();
         let steps = world.random.below(400);

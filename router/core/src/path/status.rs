@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Parts, RouteSpec, lane::Lane, open::OpenSet};
+use super::{Parts, RouteSpec, gate::Gates, lane::Lane, open::OpenSet};
 use crate::{
     id::{BusId, BusName, Epoch, LaneId, RouteId, RouteName, RunId, TargetName},
     stats::{BusStatus, LaneStateName, RouteStatus, Stats, Status},
@@ -52,12 +52,19 @@ impl Static {
         }
     }
 
-    pub fn take(&self, set: &OpenSet, logs: &BTreeMap<BusId, Arc<dyn Log>>, stats: &Stats, epoch: Epoch) -> Status {
+    pub fn take(
+        &self,
+        set: &OpenSet,
+        logs: &BTreeMap<BusId, Arc<dyn Log>>,
+        stats: &Stats,
+        epoch: Epoch,
+        gates: &Gates,
+    ) -> Status {
         let bounds = |bus: &BusId| logs.get(bus).map(|l| l.bounds()).unwrap_or_default();
         let lanes: HashMap<LaneId, (&Lane, LaneStateName)> = set.lanes().map(|(l, s)| (l.id, (l, s))).collect();
         let buses = self.buses.iter().map(|(id, name)| {
             let (first, tail) = bounds(id);
-            BusStatus { name: name.clone(), first, tail, planned: set.planned(*id) }
+            BusStatus { name: name.clone(), first, tail, planned: set.planned(*id), refuses: gates.refuses(*id) }
         });
         let routes = self.routes.iter().filter_map(|known| {
             let lane = lanes.get(&LaneId { bus: known.bus, route: known.id, run: RunId(0) });
@@ -66,7 +73,8 @@ impl Static {
             let lag = bounds(&known.bus).1.0.saturating_sub(set.planned(known.bus).0);
             (known.reads || owes).then(|| known.status(self.buses.get(&known.bus).cloned(), lag, lane, stats)).flatten()
         });
-        Status { epoch, buses: buses.collect(), routes: routes.collect(), targets: set.target_statuses() }
+        let (buses, routes) = (buses.collect(), routes.collect());
+        Status { epoch, buses, routes, targets: set.target_statuses(), disk: gates.space.status() }
     }
 }
 
@@ -93,6 +101,7 @@ impl Known {
             in_flight: lane.map_or(0, |l| of(l.in_flight)),
             retrying: lane.map_or(0, |l| of(l.waiting.len()) + l.ledger_waiting),
             in_ledger: lane.map_or(0, |l| of(l.fresh.len()) + l.ledger_ready + l.ledger_waiting),
+            waiting_bytes: lane.map_or(0, |l| l.owed_bytes),
             oldest: lane.and_then(|l| l.open.values().map(|o| o.appended).min()),
             dead_letters: lane.map_or(0, |l| l.dead_letters),
             matched: counts.matched.get(),

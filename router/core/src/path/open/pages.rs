@@ -2,7 +2,7 @@
 //! that are opened again.
 
 use super::super::lane::{Fresh, Open, State, Violation};
-use super::{Now, OpenSet, PageOf, Paged};
+use super::{CHANGES_MAX, Now, OpenSet, PageOf, Paged};
 use crate::{
     settle,
     store::{Attempts, Change, DeadLetter, Pending},
@@ -24,6 +24,7 @@ impl OpenSet {
                 continue;
             }
             taken += 1;
+            self.in_memory += 1;
             let open = Open {
                 appended: record.appended,
                 event: record.event,
@@ -68,13 +69,14 @@ impl OpenSet {
 
     /// Whether what waits for a commit is much.
     pub fn wants_commit_soon(&self) -> bool {
-        self.fresh >= self.limits.fresh_max / 2
+        self.fresh >= self.limits.fresh_max / 2 || self.changes.len() >= CHANGES_MAX / 2
     }
 
     /// The changes of the next commit; one at a time, in the order they are asked for.
     pub fn commit(&mut self, now: Now) -> Result<Vec<Change>, Violation> {
         let mut changes = std::mem::take(&mut self.changes);
         self.committing += 1;
+        self.crowd_out();
         for at in std::mem::take(&mut self.dirty) {
             self.commit_lane(at, now, &mut changes)?;
         }
@@ -114,6 +116,7 @@ impl OpenSet {
             let Some((due, offset)) = lane.waiting.last().copied() else { break };
             let stored = lane.open.get(&offset).and_then(|o| o.stored).flatten();
             lane.remove(offset);
+            self.in_memory = self.in_memory.saturating_sub(1);
             self.timers.remove(&(due, at, offset));
             lane.ledger_waiting += 1;
             // A read that is under way may have seen the entry that this commit replaces.
@@ -122,6 +125,7 @@ impl OpenSet {
             lane.readable_after = commit;
             self.spilled.insert(at);
         }
+        self.give_back(at);
         Ok(())
     }
 
@@ -168,6 +172,7 @@ impl OpenSet {
             lane.ledger_ready += 1;
             lane.readable_after = next;
             lane.opened += 1;
+            lane.own(bytes);
             lane.dead_letters = lane.dead_letters.saturating_sub(1);
             lane.route.stats.redriven.add(1);
             // A read that is under way must not take what it sees of it for the new entry.
@@ -178,6 +183,7 @@ impl OpenSet {
             }
             self.spilled.insert(at);
             self.dirty.insert(at);
+            self.weigh_hold(at);
             count += 1;
         }
         count

@@ -1,0 +1,394 @@
+//! Deliveries that end without their target: what is past its budgets, and what a limit or a lack of space
+//! makes dead letters, wherever it is, in memory or only in the ledger.
+//!
+//! In memory it ends at once. What is only in the ledger is *walked*: read page by page, without its
+//! records, like a page that is taken in, and what must end is dropped with the next commit. One read of a
+//! lane goes on at a time, and what it shows of entries that are in memory or settled meanwhile is passed
+//! over, so a walk ends nothing twice and nothing that is under way.
+
+use std::time::Duration;
+
+use schemas::Code;
+
+use super::{
+    super::lane::{Lane, Route},
+    Job, Now, OpenSet, age,
+};
+use crate::{
+    codes,
+    id::{DeliveryId, LaneId, Offset, RouteName},
+    retain::{Backlog, Then},
+    settle,
+    store::{Attempts, Change, DeadLetter, Pending},
+};
+
+/// Entries that are read at a time.
+const WALK_PAGE: usize = 1_000;
+/// Entries in a row that stay, after which a walk for old ones ends: those behind them are younger, but for
+/// redriven ones.
+const WALK_MISSES_MAX: usize = 10_000;
+/// Changes that wait for the next commit, at which no walk goes on.
+pub(in super::super) const CHANGES_MAX: usize = 16_384;
+
+/// What a lane's deliveries are looked through for.
+#[derive(Clone, Debug, Default)]
+pub(in super::super) struct Ending {
+    /// Bytes of the oldest deliveries that are to become dead letters, and why.
+    give: Option<Give>,
+    /// Where a walk through the ready entries is; `None`: none goes on.
+    walk: Option<Walk>,
+    /// No ready entry that is only in the ledger was opened before this running time.
+    oldest_ms: u64,
+    /// The route that says `hold` has told that it is full.
+    held: bool,
+}
+
+/// Bytes that are to become dead letters.
+#[derive(Clone, Copy, Debug)]
+struct Give {
+    bytes: u64,
+    reason: Code,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Walk {
+    what: WalkOf,
+    misses: usize,
+    /// The oldest that stays of what was seen so far.
+    oldest_ms: u64,
+}
+
+/// Which entries a walk reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum WalkOf {
+    /// Ready ones from an offset on.
+    Ready(Offset),
+    /// Waiting ones, those due first.
+    Waiting,
+}
+
+/// What a read of a walk found.
+pub(in super::super) struct Walked {
+    pub what: WalkOf,
+    pub entries: Vec<Pending>,
+    /// Fewer were there than asked for.
+    pub exhausted: bool,
+}
+
+/// A limit that a lane has reached or left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) struct Held {
+    pub lane: LaneId,
+    pub route: RouteName,
+    /// Bytes that it owes, and how many it may; `None`: it may again.
+    pub full: Option<(u64, u64)>,
+}
+
+impl Give {
+    fn why(self) -> (Code, Box<str>) {
+        let note = match self.reason {
+            reason if reason == codes::BACKLOG_BYTES => {
+                "the route is owed more than its backlog's bytes_max; the oldest deliveries go first"
+            }
+            _ => "the disk is full, and of what does not say `hold` this route is owed the most",
+        };
+        (self.reason, note.into())
+    }
+}
+
+/// What became of an entry that a walk read.
+enum Seen {
+    /// It is in memory, or settled meanwhile.
+    Passed,
+    /// It is a dead letter now.
+    Ended,
+    /// It stays; it was opened at this running time.
+    Stays(u64),
+}
+
+impl Lane {
+    /// Whether a walk could read now.
+    fn readable(&self, committed: u64) -> bool {
+        !self.paging && committed >= self.readable_after
+    }
+
+    /// It owes so many bytes more.
+    pub fn own(&mut self, bytes: u32) {
+        self.owed_bytes = self.owed_bytes.saturating_add(bytes.into());
+    }
+
+    /// It owes so many bytes less, however that came about.
+    pub fn disown(&mut self, bytes: u32) {
+        self.owed_bytes = self.owed_bytes.saturating_sub(bytes.into());
+        if let Some(give) = &mut self.ending.give {
+            give.bytes = give.bytes.saturating_sub(bytes.into());
+            if give.bytes == 0 {
+                self.ending.give = None;
+            }
+        }
+    }
+
+    /// A ready delivery leaves memory for the ledger: a walk must find it.
+    pub fn walk_back(&mut self, opened_ms: u64) {
+        self.ending.oldest_ms = self.ending.oldest_ms.min(opened_ms);
+    }
+}
+
+/// Whether the budget of a delivery is used up, and how to say it. Age counts once the target was tried.
+pub(super) fn used_up(
+    route: &Route,
+    tried: bool,
+    attempts: &Attempts,
+    opened_ms: u64,
+    now: Now,
+) -> Option<(Code, Box<str>)> {
+    let age = if tried { age(opened_ms, now) } else { Duration::ZERO };
+    let limit = route.backlog.age_max.filter(|max| tried && age >= *max);
+    settle::exhausted(attempts, &route.retry, age).or_else(|| {
+        let (age, limit, count) = (age.as_secs(), limit?.as_secs(), attempts.count);
+        let note = format!("owed for {age} s of running time, the backlog's age_max is {limit} s, {count} attempts");
+        Some((codes::BACKLOG_AGE, note.into()))
+    })
+}
+
+impl OpenSet {
+    // ------------------------------------------------------------------------ limits of bytes
+
+    /// A lane owes an event more: its limit of bytes is looked at.
+    pub(super) fn weigh(&mut self, at: usize) {
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        let backlog = lane.route.backlog;
+        if let (Some(max), Then::DeadLetter, Some(_)) = (backlog.bytes_max, backlog.then, lane.target)
+            && lane.owed_bytes > max
+        {
+            lane.ending.give = Some(Give { bytes: lane.owed_bytes - max, reason: codes::BACKLOG_BYTES });
+            self.walking.insert(at);
+        }
+        self.weigh_hold(at);
+    }
+
+    /// A lane owes more or less than it did: it may hold its bus, or hold it no longer. Redriven ones do not
+    /// push others out, or themselves: they were asked for.
+    pub(super) fn weigh_hold(&mut self, at: usize) {
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        let backlog = lane.route.backlog;
+        let Some(max) = backlog.bytes_max.filter(|_| backlog.then == Then::Hold && lane.target.is_some()) else {
+            return;
+        };
+        // It holds until an eighth of it has drained, so that intake does not flap.
+        let held = lane.owed_bytes > max || (lane.ending.held && lane.owed_bytes > max - max / 8);
+        if held != lane.ending.held {
+            lane.ending.held = held;
+            let full = held.then_some((lane.owed_bytes, max));
+            self.held.push(Held { lane: lane.id, route: lane.route.name.clone(), full });
+        }
+    }
+
+    /// Lanes that reached or left their limit since it was asked last.
+    pub fn take_held(&mut self) -> Vec<Held> {
+        std::mem::take(&mut self.held)
+    }
+
+    /// What the routes owe, those that are not configured any more too.
+    pub fn backlogs(&self) -> Vec<Backlog> {
+        let owing = self.lanes.iter().filter(|l| l.owed_bytes > 0);
+        let backlog = |l: &Lane| Backlog {
+            route: l.route.name.clone(),
+            bytes: l.owed_bytes,
+            gives: l.target.is_some() && l.route.backlog.then == Then::DeadLetter,
+        };
+        owing.map(backlog).collect()
+    }
+
+    /// So many bytes of a route's oldest deliveries become dead letters, for want of space.
+    pub fn convert(&mut self, route: &RouteName, bytes: u64) {
+        let largest = self.lanes.iter_mut().enumerate().filter(|(_, l)| &l.route.name == route && l.target.is_some());
+        if let Some((at, lane)) = largest.max_by_key(|(_, l)| l.owed_bytes) {
+            lane.ending.give.get_or_insert(Give { bytes, reason: codes::NO_SPACE });
+            self.walking.insert(at);
+        }
+    }
+
+    // ------------------------------------------------------------------------ what is old
+
+    /// Ends what is past its budgets, and begins to look through the ledger where something may be.
+    pub fn expire_old(&mut self, now: Now) {
+        for at in 0..self.lanes.len() {
+            let Some(lane) = self.lanes.get(at).filter(|l| l.owed() > 0) else { continue };
+            let Some(target) = lane.target else { continue };
+            let offsets: Vec<Offset> =
+                lane.ready.iter().copied().chain(lane.waiting.iter().map(|(_, offset)| *offset)).collect();
+            for offset in offsets {
+                self.expire(target, at, offset, now);
+            }
+            self.look_through(at, now);
+        }
+    }
+
+    fn look_through(&mut self, at: usize, now: Now) {
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        let age_max = lane.route.backlog.age_max.unwrap_or(Duration::MAX).min(lane.route.retry.age_max);
+        let tried = lane.target.and_then(|t| self.targets.get(t)).is_some_and(|goal| goal.tried);
+        if !tried || lane.ending.walk.is_some() {
+            return;
+        }
+        let what = if lane.ledger_ready > 0 && age(lane.ending.oldest_ms, now) >= age_max {
+            WalkOf::Ready(lane.ledger_from)
+        } else if lane.ledger_waiting > 0 {
+            WalkOf::Waiting
+        } else {
+            return;
+        };
+        lane.ending.walk = Some(Walk { what, misses: 0, oldest_ms: u64::MAX });
+        self.walking.insert(at);
+    }
+
+    // ------------------------------------------------------------------------ the walk
+
+    /// The next page that a walk reads; `None` when there is none now.
+    pub(super) fn next_walk(&mut self, now: Now) -> Option<Job> {
+        let (mut from, committed) = (0, self.committed);
+        while let Some(at) = self.walking.range(from..).next().copied() {
+            from = at + 1;
+            self.give_memory(at, now);
+            if self.changes.len() >= CHANGES_MAX {
+                return None;
+            }
+            let Some(lane) = self.lanes.get_mut(at) else { continue };
+            if !lane.readable(committed) {
+                continue;
+            }
+            let first = if lane.ledger_ready > 0 { WalkOf::Ready(lane.ledger_from) } else { WalkOf::Waiting };
+            let left = lane.ledger_ready > 0 || lane.ledger_waiting > 0;
+            let begun = || lane.ending.give.map(|_| Walk { what: first, misses: 0, oldest_ms: u64::MAX });
+            let Some(walk) = lane.ending.walk.or_else(begun).filter(|_| left) else {
+                if lane.fresh.is_empty() {
+                    (lane.ending.walk, lane.ending.give) = (None, None);
+                    self.walking.remove(&at);
+                }
+                continue;
+            };
+            lane.ending.walk = Some(walk);
+            lane.paging = true;
+            lane.paged_after = self.committing;
+            // Entries that are in memory, or settled a moment ago, are read too: they do not count.
+            let known = lane.open.len() + lane.gone.len();
+            return Some(Job::Walk { lane: at, id: lane.id, what: walk.what, count_max: WALK_PAGE + known });
+        }
+        None
+    }
+
+    /// The oldest deliveries in memory become dead letters, as far as the lane has to give.
+    fn give_memory(&mut self, at: usize, now: Now) {
+        loop {
+            let Some(lane) = self.lanes.get(at) else { return };
+            let Some(give) = lane.ending.give else { return };
+            // What is in flight may be delivered: it is not taken back.
+            let ready = lane.ready.first().copied();
+            let waiting = || lane.waiting.iter().map(|(_, offset)| *offset).min();
+            let Some(offset) = ready.into_iter().chain(waiting()).min() else { return };
+            if self.changes.len() >= CHANGES_MAX {
+                return;
+            }
+            let (reason, note) = give.why();
+            self.bury(at, offset, reason, note, now);
+            let Some(lane) = self.lanes.get_mut(at) else { return };
+            if lane.open.contains_key(&offset) {
+                return;
+            }
+        }
+    }
+
+    /// A read of a walk ended.
+    pub fn walked(&mut self, at: usize, walked: Walked, now: Now) {
+        let committed = self.committed;
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        lane.paging = false;
+        let walk = lane.ending.walk.take().filter(|w| w.what == walked.what);
+        let mut walk = walk.unwrap_or(Walk { what: walked.what, misses: 0, oldest_ms: u64::MAX });
+        let (mut ended, mut front) = (0u64, matches!(walked.what, WalkOf::Ready(from) if from == lane.ledger_from));
+        let mut last = None;
+        for pending in walked.entries {
+            let offset = pending.offset;
+            last = Some(offset);
+            let seen = self.walk_over(at, pending, now);
+            let Some(lane) = self.lanes.get_mut(at) else { return };
+            match seen {
+                Seen::Stays(opened_ms) => {
+                    (front, walk.oldest_ms) = (false, walk.oldest_ms.min(opened_ms));
+                    walk.misses += 1;
+                }
+                Seen::Ended => (ended, walk.misses) = (ended + 1, 0),
+                Seen::Passed => {}
+            }
+            if front {
+                lane.ledger_from = offset.next();
+            }
+        }
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        if let Some(back) = lane.rewind.take() {
+            lane.ledger_from = lane.ledger_from.min(back);
+        }
+        if walked.what == WalkOf::Waiting && ended > 0 {
+            // They have no place to read on from: what was dropped must be gone before the next page.
+            lane.readable_after = self.committing + 1;
+        }
+        let giving = lane.ending.give.is_some();
+        lane.ending.walk = match walked.what {
+            WalkOf::Ready(_) if !walked.exhausted && (giving || walk.misses < WALK_MISSES_MAX) => {
+                Some(Walk { what: WalkOf::Ready(last.map_or(Offset(0), Offset::next)), ..walk })
+            }
+            WalkOf::Ready(_) => {
+                lane.ending.oldest_ms = walk.oldest_ms.min(now.running_ms);
+                (lane.ledger_waiting > 0).then_some(Walk { what: WalkOf::Waiting, misses: 0, oldest_ms: u64::MAX })
+            }
+            WalkOf::Waiting if !walked.exhausted && ended > 0 => Some(walk),
+            WalkOf::Waiting => None,
+        };
+        if lane.ending.walk.is_none() {
+            lane.ending.give = None;
+            self.walking.remove(&at);
+        }
+        lane.forget_gone(committed);
+        self.dirty.insert(at);
+        self.thirsty.insert(at);
+    }
+
+    /// Ends an entry that is only in the ledger, if it must.
+    fn walk_over(&mut self, at: usize, pending: Pending, now: Now) -> Seen {
+        let next = self.committing + 1;
+        let Some(lane) = self.lanes.get_mut(at) else { return Seen::Passed };
+        let Pending { offset, due, bytes, attempts, opened_ms, .. } = pending;
+        if lane.open.contains_key(&offset) || lane.gone.contains_key(&offset) {
+            return Seen::Passed;
+        }
+        let Some(goal) = lane.target.and_then(|t| self.targets.get(t)) else { return Seen::Stays(opened_ms) };
+        let given = lane.ending.give.map(Give::why);
+        let Some((reason, note)) = given.or_else(|| used_up(&lane.route, goal.tried, &attempts, opened_ms, now)) else {
+            return Seen::Stays(opened_ms);
+        };
+        self.changes.push(Change::Drop { lane: lane.id, offset, due, bytes });
+        lane.gone.insert(offset, next);
+        match due {
+            None => lane.ledger_ready = lane.ledger_ready.saturating_sub(1),
+            Some(_) => lane.ledger_waiting = lane.ledger_waiting.saturating_sub(1),
+        }
+        lane.settled += 1;
+        lane.disown(bytes);
+        self.spilled.insert(at);
+        self.dirty.insert(at);
+        let id = DeliveryId { epoch: self.epochs.of(lane.id.bus, offset), lane: lane.id, offset };
+        let (route, target) = (lane.route.name.clone(), goal.target.name().clone());
+        self.park(at, DeadLetter { id, route, target, reason: reason.0.into(), note, at: now.wall, bytes, attempts });
+        self.weigh_hold(at);
+        Seen::Ended
+    }
+
+    /// Counts a dead letter, and has it written with the next commit.
+    pub(super) fn park(&mut self, at: usize, letter: DeadLetter) {
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        lane.dead_letters += 1;
+        lane.route.stats.dead_lettered.add(1);
+        self.changes.push(Change::PutDeadLetter(Box::new(letter)));
+    }
+}

@@ -1,0 +1,150 @@
+//! The real binary with little space, under load: settled events go, what is owed stays, intake refuses before
+//! the disk is full, and all of it mends itself when the target is back, with no operator and no exit.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+
+use gocoffee::admin::view::Status;
+use router_core::retain::Level;
+use router_tests::{
+    coffee::{Coffee, coffee},
+    oracle::{self, Case, now},
+    world::{
+        process::{Place, Router},
+        publisher::Publisher,
+        setup::{Chronicle, Route},
+        sink::Sink,
+    },
+};
+use serde_json::json;
+
+/// What each state may take to come about.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Bytes of an event, about.
+const EVENT_BYTES: usize = 24 << 10;
+const MIB: u64 = 1 << 20;
+
+/// An event with a note of some length, the same for the same number.
+fn large(n: u64) -> Coffee {
+    let plain = coffee("disk", n);
+    let note = "☕ ".repeat(EVENT_BYTES / 4);
+    let data = format!(r#"{{"shop":{}, "total":{},"n":{n},"note":"{note}"}}"#, plain.shop, plain.total);
+    Coffee { data: data.into(), ..plain }
+}
+
+fn full(status: &Status) -> bool {
+    status.disk.level == Level::Full && status.disk.refuses.as_deref().is_some_and(|why| why.contains("route shut"))
+}
+
+/// Publishes far more than fits, with a target that is down and one that is up, and kills the router once
+/// while it is full.
+async fn fill_and_drain(place: &Place, events: u64, disturb: impl AsyncFn(&Router<'_>)) -> Status {
+    let (sink, mut shut) = (Sink::start().await, Sink::closed());
+    let routes = [
+        Route::all("up", &sink.url("up")),
+        Route::all("shut", &shut.url("shut")),
+        Route::all("some", &sink.url("some")).total_min(1_900),
+    ];
+    let mut chronicle = Chronicle::default();
+    let requested = now();
+    let router = place.start(&routes).await;
+    chronicle.change(&routes, requested, now());
+    // Settled events go while others come in: the route that is down wants few of these.
+    let publisher = Publisher::new(&place.url());
+    let published = publisher.spawn((0..events).map(large), 16);
+    let status = router.until("full, and the route named", PATIENCE, full).await;
+    assert!(status.routes.iter().all(|r| r.dead_letters == 0), "nothing is given up: {status:#?}");
+    assert_eq!(router.readyz().await, 503, "nothing is taken in");
+    disturb(&router).await;
+    router.kill().await;
+    let router = place.start_full(&routes).await;
+    router.until("full again", PATIENCE, full).await;
+
+    shut.open().await;
+    tokio::time::timeout(PATIENCE, published).await.expect("everything gets in at last").unwrap();
+    router.settled(PATIENCE).await;
+    let status = router.until("space again", PATIENCE, |s| s.disk.level != Level::Full).await;
+    assert_eq!(router.readyz().await, 200, "events are taken in again");
+    let parked = router.parked().await;
+    let ended = router.terminate().await;
+    assert!(ended.success(), "it stops in order: {ended}\n{}", place.logged());
+    assert_eq!((sink.unreadable(), shut.unreadable()), (vec![], vec![]), "every delivery is a CloudEvent");
+    let received = [sink.journal(), shut.journal()].concat();
+    let case = Case { published: publisher.journal(), routes: chronicle.histories(), received, parked };
+    let verdict = oracle::judge(&case);
+    println!("{} requests were sent again, {:?}\n{verdict}", publisher.resent(), status.disk);
+    verdict.assert_holds();
+    assert_eq!((verdict.balance["shut"].owed, verdict.balance["shut"].parked), (events, 0), "{verdict}");
+    status
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn little_space_is_shared_refused_and_had_again() {
+    let store = |data: &Path| json!({"disk": {"path": data, "bytes_max": "16MiB"}});
+    let place = Place::with_store(None, store);
+    let status = fill_and_drain(&place, 800, async |_| ()).await;
+    assert!(status.disk.used_bytes <= 16 * MIB, "the budget holds: {:?}", status.disk);
+    assert!(status.buses[0].first.0 > 1, "settled events went: {:?}", status.buses);
+}
+
+/// A file system of its own in memory, taken away at the end.
+struct Small(tempfile::TempDir);
+
+impl Small {
+    fn mount(bytes: u64) -> Result<Small, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let size = format!("size={bytes}");
+        let done = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder.path()).output();
+        match done {
+            Ok(out) if out.status.success() => Ok(Small(folder)),
+            Ok(out) => Err(String::from_utf8_lossy(&out.stderr).into_owned()),
+            Err(e) => Err(e.to_string()),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().to_owned()
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        // Lazily: a child that is being killed may still have files open.
+        Command::new("umount").arg("-l").arg(self.0.path()).status().ok();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn full_file_system_settles_trims_and_accepts_again() {
+    let small = match Small::mount(256 * MIB) {
+        Ok(small) => small,
+        Err(why) => {
+            println!("skipped: a small file system cannot be mounted here: {}", why.trim());
+            return;
+        }
+    };
+    let store = |data: &Path| json!({"disk": {"path": data, "bytes_max": "32MiB", "free_min": "80MiB"}});
+    let place = Place::with_store(Some(small.path()), store);
+    let hog = Arc::new(small.path().join("hog"));
+    // Somebody else fills the rest while the router is full: its own writes find no space at all.
+    let disturb = async |router: &Router<'_>| {
+        let (bytes, file) = (vec![0u8; MIB as usize], hog.clone());
+        tokio::task::spawn_blocking(move || {
+            use std::io::Write;
+            let mut file = std::fs::File::create(&*file).unwrap();
+            while file.write_all(&bytes).is_ok() {}
+        })
+        .await
+        .unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        router.until("still there", PATIENCE, |s| s.disk.level == Level::Full).await;
+        std::fs::remove_file(&*hog).unwrap();
+    };
+    let status = fill_and_drain(&place, 1_600, disturb).await;
+    assert!(status.disk.free_bytes.is_some_and(|free| free >= 80 * MIB), "{:?}", status.disk);
+}
