@@ -222,6 +222,19 @@ pub fn read(headers: &HeaderMap, body: &[u8]) -> Result<Arrived, String> {
     arrived(&attrs, &data)
 }
 
+/// Reads a request in any mode: one event, or those of a batch.
+///
+/// # Errors
+/// Why it holds no events.
+pub fn read_all(headers: &HeaderMap, body: &[u8]) -> Result<Vec<Arrived>, String> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if !content_type.starts_with("application/cloudevents-batch") {
+        return Ok(vec![read(headers, body)?]);
+    }
+    let events: Vec<&serde_json::value::RawValue> = serde_json::from_slice(body).map_err(|e| e.to_string())?;
+    events.iter().map(|event| read_json(event.get().as_bytes())).collect()
+}
+
 /// Reads an event's JSON form.
 ///
 /// # Errors

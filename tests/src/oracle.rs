@@ -75,7 +75,11 @@ pub struct RouteHistory {
     pub versions: Vec<Version>,
 }
 
-/// One request in a sink's journal.
+/// What stands for the idempotency key of an event that came with others in one request: such a request has
+/// none, and its events are told apart by their own identity.
+pub const IN_BATCH: &str = "in a batch";
+
+/// One event of a request in a sink's journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Received {
     /// When.
@@ -335,7 +339,7 @@ fn judge_arrivals(
 fn judge_ids(seen: &[Seen<'_>], verdict: &mut Verdict) {
     let mut by_owner: BTreeMap<(&str, &Key, &str), BTreeSet<&str>> = BTreeMap::new();
     let mut by_id: BTreeMap<&str, BTreeSet<(&Key, &str)>> = BTreeMap::new();
-    for s in seen {
+    for s in seen.iter().filter(|s| s.delivery != IN_BATCH) {
         // EPOCH-BUS-OFFSET-ROUTE-RUN
         let Some((_, run)) = s.delivery.rsplit_once('-').filter(|_| s.delivery.split('-').count() == 5) else {
             let (key, route) = (s.key.clone(), s.route.to_owned());

@@ -19,11 +19,16 @@ use router_core::{
     store::{Page, Selection, Store},
     target::Target,
 };
-use router_http::{Events, HttpTarget, HttpTargetConfig, Limits, Listener, Mount, client::Clients, target::Mode};
+use router_http::{
+    Events, HttpTarget, HttpTargetConfig, Limits, Listener, Mount,
+    client::Clients,
+    listener::tls::RELOAD_EVERY,
+    target::{Batch, Mode},
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::setup::Route;
+use super::{edge::Edge, setup::Route};
 use crate::{
     coffee::{Fingerprint, Key},
     oracle::Parked,
@@ -42,6 +47,7 @@ pub type Wrap<'a> = &'a dyn Fn(Arc<dyn Target>) -> Arc<dyn Target>;
 /// A router that runs.
 pub struct Inside {
     path: Arc<Path>,
+    edge: Edge,
     address: SocketAddr,
     stop: CancellationToken,
     listener: JoinHandle<()>,
@@ -53,30 +59,32 @@ impl Inside {
     /// # Panics
     /// When it does not start.
     pub async fn start(store: Arc<dyn Store>, routes: &[Route]) -> Inside {
-        Inside::start_with(store, routes, &|target| target).await
+        Inside::start_with(Edge::Plain, store, routes, &|target| target).await
     }
 
-    /// Starts one whose targets are wrapped.
+    /// Starts one that stands so on the network, whose targets are wrapped.
     ///
     /// # Panics
     /// When it does not start.
-    pub async fn start_with(store: Arc<dyn Store>, routes: &[Route], wrap: Wrap<'_>) -> Inside {
+    pub async fn start_with(edge: Edge, store: Arc<dyn Store>, routes: &[Route], wrap: Wrap<'_>) -> Inside {
         let path = Path::start(store, topology(routes, wrap), Arc::new(SystemClock::new())).await;
         let path = Arc::new(path.expect("the path starts"));
         let source = SourceName::new("web").expect("a name");
-        let endpoint = Arc::new(Events::new("/events", source, &[]).expect("a path without keys"));
+        let events = Events::with_keys("/events", source, bus(), edge.keys(&bus()));
+        let endpoint = Arc::new(events.expect("a path and its keys"));
         let intake = Arc::new(path.intake(&bus()).expect("the default bus"));
         let limits = Limits { drain_timeout: STOP, ..Limits::default() };
-        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listener = Listener::bind(loopback, limits, vec![Mount { endpoint, intake }]).await.expect("a free port");
+        let (loopback, mounts) = (SocketAddr::from(([127, 0, 0, 1], 0)), vec![Mount { endpoint, intake }]);
+        let listener = Listener::bind_with(loopback, limits, edge.edge(), RELOAD_EVERY, mounts).await;
+        let listener = listener.expect("a free port, and certificates");
         let (address, stop) = (listener.addr(), CancellationToken::new());
         let listener = tokio::spawn(listener.run(stop.clone()));
-        Inside { path, address, stop, listener }
+        Inside { path, edge, address, stop, listener }
     }
 
     /// Where events are published to.
     pub fn url(&self) -> String {
-        format!("http://{}/events", self.address)
+        format!("{}://{}/events", self.edge.scheme(), self.address)
     }
 
     /// What it is doing.
@@ -213,7 +221,11 @@ fn topology(routes: &[Route], wrap: Wrap<'_>) -> Topology {
 fn target(route: &Route, clients: &Clients) -> Arc<dyn Target> {
     let name = TargetName::new(route.target()).expect("a name");
     let config = HttpTargetConfig {
-        mode: if route.structured { Mode::Structured } else { Mode::Binary },
+        mode: match (route.batch_count_max, route.structured) {
+            (Some(count_max), _) => Mode::Batch(Batch { count_max: count_max.into(), ..Batch::default() }),
+            (None, true) => Mode::Structured,
+            (None, false) => Mode::Binary,
+        },
         timeout: route.timeout,
         in_flight_max: usize::from(route.in_flight_max),
         ..HttpTargetConfig::new(name, &route.url)

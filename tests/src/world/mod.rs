@@ -12,6 +12,9 @@ pub mod publisher;
 /// Requests to the router, without a connection kept.
 pub mod client;
 
+/// How the router stands on the network.
+pub mod edge;
+
 /// Routes, for the router and for the oracle.
 pub mod setup;
 

@@ -154,7 +154,12 @@ impl Place {
         let ms = |d: Duration| format!("{}ms", d.as_millis());
         let target = |r: &Route| {
             let mode = if r.structured { "structured" } else { "binary" };
-            json!({"http": {"url": r.url, "mode": mode, "timeout": ms(r.timeout), "in_flight_max": r.in_flight_max}})
+            let mut http =
+                json!({"url": r.url, "mode": mode, "timeout": ms(r.timeout), "in_flight_max": r.in_flight_max});
+            if let Some(count_max) = r.batch_count_max {
+                http["batch"] = json!({"count_max": count_max});
+            }
+            json!({"http": http})
         };
         let route = |r: &Route| {
             let retry = json!({

@@ -26,6 +26,8 @@ pub struct Route {
     pub wants: Arc<dyn Fn(&Coffee) -> bool + Send + Sync>,
     /// Whether events go as one JSON document.
     pub structured: bool,
+    /// Events of one request, where they go several at a time.
+    pub batch_count_max: Option<u16>,
     /// Requests at a time.
     pub in_flight_max: u16,
     /// How long one attempt may take.
@@ -45,6 +47,7 @@ impl Route {
             pattern: None,
             wants: Arc::new(|_| true),
             structured: false,
+            batch_count_max: None,
             in_flight_max: 16,
             timeout: Duration::from_secs(10),
             retry: RetryPolicy { delay_min, delay_max, ..RetryPolicy::default() },
@@ -84,6 +87,12 @@ impl Route {
     #[must_use]
     pub fn structured(self) -> Route {
         Route { structured: true, ..self }
+    }
+
+    /// Sends up to so many events in one request.
+    #[must_use]
+    pub fn batches(self, count_max: u16) -> Route {
+        Route { batch_count_max: Some(count_max), ..self }
     }
 
     /// With so many requests at a time.

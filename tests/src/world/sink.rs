@@ -29,8 +29,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::script::{Answer, Running, Script};
 use crate::{
-    coffee::{Key, read},
-    oracle::{Received, now},
+    coffee::{Key, read_all},
+    oracle::{IN_BATCH, Received, now},
 };
 
 /// The header that carries the DeliveryId.
@@ -239,7 +239,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
 /// Writes the request down; the status and the delay of its answer.
 fn take(shared: &Shared, route: &str, headers: &HeaderMap, body: &[u8]) -> (Option<u16>, Duration) {
     let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let arrived = read(headers, body);
+    let arrived = read_all(headers, body);
     let (delivery, attempt) = (header(DELIVERY_HEADER), header(ATTEMPT_HEADER).parse().unwrap_or(0));
     let kept = &mut *shared.kept();
     let arrived = match arrived {
@@ -249,13 +249,20 @@ fn take(shared: &Shared, route: &str, headers: &HeaderMap, body: &[u8]) -> (Opti
             return (Some(400), Duration::ZERO);
         }
     };
+    let delivery = if arrived.len() > 1 && delivery.is_empty() { IN_BATCH } else { delivery };
     let route: Arc<str> = match kept.requests.get_key_value(route) {
         Some((route, _)) => route.clone(),
         None => route.into(),
     };
     *kept.requests.entry(route.clone()).or_default() += 1;
     let (answer, delay) = match kept.scripts.get_mut(&route) {
-        Some(script) => (script.decide(&arrived.kind, &arrived.key.id, attempt), script.delay()),
+        Some(script) => {
+            // A batch fares as the worst of its events.
+            let answers: Vec<Answer> =
+                arrived.iter().map(|one| script.decide(&one.kind, &one.key.id, attempt)).collect();
+            let worst = answers.into_iter().find(|answer| *answer != Answer::Status(200));
+            (worst.unwrap_or(Answer::Status(200)), script.delay())
+        }
         None => (Answer::Status(200), Duration::ZERO),
     };
     let status = match answer {
@@ -263,20 +270,14 @@ fn take(shared: &Shared, route: &str, headers: &HeaderMap, body: &[u8]) -> (Opti
         Answer::Hang => None,
         Answer::Swallow => return (Some(200), delay),
     };
-    let key = arrived.key;
-    let received = Received {
-        at: now(),
-        route: route.clone(),
-        key,
-        print: arrived.print,
-        delivery: delivery.into(),
-        attempt,
-        status,
-    };
-    if received.taken() {
-        kept.taken.entry(route).or_default().insert(received.key.clone());
+    for one in arrived {
+        let (at, route, delivery) = (now(), route.clone(), delivery.into());
+        let received = Received { at, route, key: one.key, print: one.print, delivery, attempt, status };
+        if received.taken() {
+            kept.taken.entry(received.route.clone()).or_default().insert(received.key.clone());
+        }
+        kept.journal.push(received);
     }
-    kept.journal.push(received);
     (status, delay)
 }
 

@@ -12,7 +12,7 @@ use router_tests::{
     world::faults::{Fault, FaultyTarget, Lie, LyingStore},
 };
 
-use crate::stage::{Stage, memory};
+use super::stage::{Stage, memory};
 
 async fn with_fault(fault: Fault) -> BTreeSet<&'static str> {
     let mut stage = Stage::new().await;
@@ -87,7 +87,7 @@ async fn version_boundary_off_by_one_fails_the_oracle() {
         for (kind, numbers) in [(KINDS[0], 0..20), (KINDS[1], 20..21), (KINDS[1], 21..40)] {
             let router = stage.start(lying(inner.clone()), &[stage.route("one").kind(kind)]).await;
             stage.publish_all(&router, numbers.map(|n| coffee("boundary", n))).await;
-            router.settled(crate::stage::PATIENCE).await;
+            router.settled(super::stage::PATIENCE).await;
             router.crash().await;
             inner = Arc::new(inner.crash(usize::MAX));
         }

@@ -8,7 +8,7 @@ use router_tests::{
     world::script::{Rule, Script},
 };
 
-use crate::stage::Stage;
+use super::stage::Stage;
 
 async fn open(folder: &Path) -> Arc<DiskStore> {
     Arc::new(DiskStore::open(folder, Options::default()).await.unwrap())

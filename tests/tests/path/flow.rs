@@ -15,7 +15,7 @@ use router_tests::{
 };
 use serde_json::json;
 
-use crate::stage::{PATIENCE, Stage, memory};
+use super::stage::{PATIENCE, Stage, memory};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_reach_exactly_the_routes_that_want_them() {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use router_tests::world::setup::Route;
 use serde_json::json;
 
-use crate::stage::{Stage, memory};
+use super::stage::{Stage, memory};
 
 /// Routes that never match.
 const IDLE: usize = 100_000;

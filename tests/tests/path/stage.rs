@@ -43,7 +43,7 @@ impl Stage {
 
     pub async fn start_with(&mut self, store: Arc<dyn Store>, routes: &[Route], wrap: Wrap<'_>) -> Inside {
         let requested = now();
-        let router = Inside::start_with(store, routes, wrap).await;
+        let router = Inside::start_with(super::EDGE, store, routes, wrap).await;
         self.chronicle.change(routes, requested, now());
         router
     }

@@ -7,7 +7,7 @@ use router_tests::{
     world::script::{Rule, Script},
 };
 
-use crate::stage::{Stage, memory};
+use super::stage::{Stage, memory};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changed_filter_judges_only_what_comes_after_it() {
@@ -53,7 +53,7 @@ async fn new_route_gets_nothing_old_and_a_removed_one_nothing_new() {
     for (round, routes) in (0u64..).zip(&sets) {
         let router = stage.start(store.clone(), routes).await;
         stage.publish(&router, "coming", round * 50..(round + 1) * 50).await;
-        router.settled(crate::stage::PATIENCE).await;
+        router.settled(super::stage::PATIENCE).await;
         router.stop().await;
     }
     let router = stage.start(store, &sets[3]).await;
@@ -76,7 +76,7 @@ async fn backlog_goes_to_the_new_address_of_its_target() {
     let second = router_tests::world::sink::Sink::start().await;
     elsewhere.url = second.url("moved");
     let router = stage.start(store, &[elsewhere]).await;
-    router.settled(crate::stage::PATIENCE).await;
+    router.settled(super::stage::PATIENCE).await;
     let verdict = stage.judge_now(&router, &[&stage.sink, &second]).await;
     verdict.assert_holds();
     assert_eq!(second.counts("moved").events, 200, "{verdict}");
