@@ -1,5 +1,7 @@
 //! Finds arbitrage over quotes and pools; proposes, never trades.
 //!
+//! Settings and terms: docs/defi-scanner.md.
+//!
 //! Every `defi.price.update` with a `quote` or a `pool` becomes the latest state of its market ([`graph`]); then cycles
 //! through that market that gain are looked for ([`search`]) and simulated exactly ([`amount`], [`market`]). What still
 //! gains after fees, gas, and with every hop less by the slippage, is a `defi.arbitrage.opportunity`: at most one for

@@ -1,5 +1,7 @@
 //! Forecasts the demand of items and proposes what to order.
 //!
+//! Settings and terms: docs/inventory-optimizer.md.
+//!
 //! `inventory.forecast` brings the history of up to a thousand items of a shop, `inventory.low` one item that fell to
 //! its threshold. Each item whose position is at or below its reorder point is answered by an `inventory.reorder` with
 //! its reasoning; the others by nothing. The work is [`forecast`] (what will be used, and how sure that is), [`stock`]
