@@ -10,6 +10,9 @@ use crate::codes;
 /// `gocoffee check`.
 mod check;
 
+/// What a change of the configuration would do to what is owed.
+mod against;
+
 /// `gocoffee serve`.
 mod serve;
 
@@ -129,7 +132,7 @@ struct Admin {
 pub fn main() -> ExitCode {
     let Cli { command } = Cli::parse();
     let done = match command {
-        Command::Check(args) => check::run(&args),
+        Command::Check(args) => on_runtime(check::run(args)),
         Command::Filter(command) => filter::run(&command),
         Command::Explain(args) => explain::run(&args),
         Command::Serve(args) => on_runtime(serve::run(args)),

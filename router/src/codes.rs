@@ -60,4 +60,5 @@ schemas::codes! {
     NEEDS_YES = "R0033",
     TARGET_UNREACHABLE = "R0034",
     DATA_UNREADABLE = "R0035",
+    ORPHANS = "R0039",
 }

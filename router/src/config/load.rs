@@ -1,7 +1,7 @@
 //! Parse, then validate: a file becomes a [`Config`] and a [`Report`]. Nothing is connected; the only
 //! things looked up are the secrets that the file names.
 
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 use super::{Config, de, report::Report, validate, yaml};
 
@@ -12,6 +12,15 @@ pub struct Loaded {
     pub config: Option<Config>,
     /// Everything that was found.
     pub report: Report,
+    /// What was read, for the places of what is found later.
+    root: Option<yaml::Node>,
+}
+
+impl Loaded {
+    /// The bytes of the file to point at for the value at `keys`.
+    pub fn place(&self, keys: &[&str]) -> Range<usize> {
+        self.root.as_ref().map(|root| root.place(keys)).unwrap_or_default()
+    }
 }
 
 /// Reads a configuration from text. `name` is what the report calls it.
@@ -21,16 +30,17 @@ pub fn load(name: &str, source: &str) -> Loaded {
     let source = source.strip_prefix('\u{feff}').unwrap_or(source);
     let mut secrets = Vec::new();
     let mut config = None;
-    if let Some(root) = yaml::read(source, &mut findings, &mut secrets) {
-        let read = de::read::<Config>(&root, &mut findings);
+    let root = yaml::read(source, &mut findings, &mut secrets);
+    if let Some(root) = &root {
+        let read = de::read::<Config>(root, &mut findings);
         secrets.extend(read.secrets);
         config = read.value;
         if let Some(config) = &config {
-            validate::validate(config, &root, &mut findings);
+            validate::validate(config, root, &mut findings);
         }
     }
     let report = Report::new(name, source, findings, &secrets);
-    Loaded { config: config.filter(|_| report.errors() == 0), report }
+    Loaded { config: config.filter(|_| report.errors() == 0), report, root }
 }
 
 /// Reads a configuration from a file.

@@ -117,6 +117,12 @@ impl Report {
         Report { file: file.into(), lines, findings, cut }
     }
 
+    /// Adds what was found later.
+    pub fn add(&mut self, finding: Finding) {
+        self.findings.push(finding);
+        self.findings.sort_by_key(|f| (f.span.start, f.span.end));
+    }
+
     /// What was found.
     pub fn findings(&self) -> &[Finding] {
         &self.findings

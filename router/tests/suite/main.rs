@@ -1,9 +1,10 @@
 //! The binary's own suite, in one program. The modules are `cfg(test)` so that lints know helpers as tests.
 
 #[cfg(test)]
+mod change;
+#[cfg(test)]
 mod config_golden;
 
-/// The API and its document.
 #[cfg(test)]
 mod api;
 #[cfg(test)]
