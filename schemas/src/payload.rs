@@ -3,3 +3,5 @@
 
 pub mod defi;
 pub mod inventory;
+pub mod notifications;
+pub mod orders;

@@ -72,7 +72,7 @@ impl Context {
         &self.settings
     }
 
-    /// State that outlives the process, if one is configured (`STATE_URL`).
+    /// What the function remembers between events, see [`crate::state`].
     pub fn state(&self) -> &dyn State {
         &*self.state
     }
@@ -80,6 +80,12 @@ impl Context {
     /// A key in [`Context::state`] that no other function uses.
     pub fn state_key(&self, group: &str, name: &str) -> String {
         format!("{}/{group}/{}", self.name, crate::key::safe(name))
+    }
+
+    /// A hash of an event's `source` and `id`: the same whichever route or retry brings it, where
+    /// [`Context::key`] tells deliveries of the same event apart.
+    pub fn event_key(&self, event: &Event) -> String {
+        key_of(event).into()
     }
 
     /// Does the work once for a key, across attempts and processes: a repeat gets the stored replies. Work

@@ -94,6 +94,10 @@ fn help<F: Function>() -> String {
 async fn start<F: Function>(settings: Settings, stdin: bool) -> Result<u8, String> {
     let platform = Platform::of(&settings, stdin);
     let host = Arc::new(Host::<F>::new(settings).map_err(|e| e.to_string())?);
+    if platform != Platform::Stdin {
+        let message = "state is in memory: repeats are recognised as long as this process lives, and by it alone";
+        host.log().line(Severity::Warning, message);
+    }
     match platform {
         Platform::Stdin => return Ok(local::stdin(&host).await),
         Platform::Lambda => lambda(host).await?,

@@ -275,3 +275,20 @@ async fn envelopes_of_the_clouds_become_events() {
         )
     );
 }
+
+#[tokio::test]
+async fn deliverers_of_google_are_told_apart_from_callers_who_read() {
+    let request = |name: &'static str, value: &str| {
+        let mut request = structured(&event("x"));
+        request.headers_mut().insert(name, value.parse().unwrap());
+        request
+    };
+    let status = async |request| google::respond(&host(&[]), google::Refused::Fail, request).await.status().as_u16();
+    assert_eq!(status(request("user-agent", "APIs-Google; (+https://x)")).await, 503, "its answer is not read");
+    assert_eq!(status(request("user-agent", "gocoffee/1")).await, 200);
+    let push = r#"{"message":{"data":"e30=","messageId":"1","attributes":{"ce-specversion":"0.3"}}}"#;
+    for (refused, status) in [(google::Refused::Fail, 422), (google::Refused::Ack, 204)] {
+        let response = google::respond(&host(&[]), refused, post("application/json", push)).await;
+        assert_eq!(response.status(), status);
+    }
+}

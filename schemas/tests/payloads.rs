@@ -1,0 +1,211 @@
+//! Goal: the Rust types and the JSON Schemas of the platform's events say the same, in both directions, and
+//! the samples are what both say.
+//!
+//! For each type there is one sample with every member that the type has. The schema and the type must name
+//! the same members, and must judge every mutation of the sample alike: each member taken away, and each
+//! value replaced by values of every other kind.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use jsonschema::Validator;
+use schemas::payload::{notifications, orders};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+/// One type of event: its name, its sample, and what its Rust type makes of a value.
+struct Entry {
+    kind: &'static str,
+    sample: Value,
+    /// Reads a value and writes it again.
+    through: fn(Value) -> Option<Value>,
+}
+
+fn through<T: DeserializeOwned + Serialize>(value: Value) -> Option<Value> {
+    serde_json::from_value::<T>(value).ok().map(|read| serde_json::to_value(read).unwrap())
+}
+
+fn entry<T: DeserializeOwned + Serialize>(kind: &'static str, sample: Value) -> Entry {
+    Entry { kind, sample, through: through::<T> }
+}
+
+/// Each sample has every member of its type.
+fn entries() -> Vec<Entry> {
+    vec![
+        entry::<orders::Created>(
+            "coffee.order.created",
+            json!({
+                "order": "order-10007", "shop": 4, "customer": {"name": "Zoë Müller", "loyalty_points": 967},
+                "lines": [{"line": 1, "item": "Flat White", "quantity": 2, "price_cents": 460, "extras": ["oat milk"]}],
+                "total": 920, "currency": "EUR", "pickup": true, "promotions": ["RAINY-DAY"], "redeem_points": 100,
+            }),
+        ),
+        entry::<orders::Updated>(
+            "coffee.order.updated",
+            json!({"order": "order-10007", "from": "accepted", "to": "cancelled", "total": 920, "currency": "EUR",
+                "barista": "Sam Lee", "reason": "no more oat milk"}),
+        ),
+        entry::<orders::Accepted>(
+            "coffee.order.accepted",
+            json!({
+                "order": "order-10007", "shop": 4, "customer": "Zoë Müller", "currency": "EUR",
+                "lines": [{"line": 1, "item": "Flat White", "quantity": 2, "extras": ["oat milk"], "unit_cents": 520,
+                    "discount_cents": 100, "net_cents": 940}],
+                "subtotal_cents": 1040, "discounts": [{"promotion": "loyalty", "cents": 100}],
+                "taxes": [{"name": "VAT", "rate_ppm": 190_000, "included": true, "base_cents": 790, "tax_cents": 150}],
+                "total_cents": 940, "points_redeemed": 100, "points_earned": 9, "pickup": true,
+            }),
+        ),
+        entry::<orders::Rejected>(
+            "coffee.order.rejected",
+            json!({"order": "order-10007", "what": "order",
+                "reasons": [{"code": "item-unknown", "place": "lines[0].item", "message": "tea is not on the menu"}]}),
+        ),
+        entry::<orders::Changed>(
+            "coffee.order.changed",
+            json!({"order": "order-10007", "from": "accepted", "to": "cancelled", "releases_stock": true}),
+        ),
+        entry::<orders::Reserved>(
+            "inventory.reserved",
+            json!({"order": "order-10007", "shop": 4, "items": [{"item": "oat-milk", "amount": 300, "unit": "ml"}]}),
+        ),
+        entry::<notifications::Send>(
+            "notification.send",
+            json!({"channel": "push", "to": "Zoë Müller", "title": "Ready", "text": "Your coffee is ready", "quiet_hours": false}),
+        ),
+    ]
+}
+
+fn folder() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("payloads")
+}
+
+fn schema(kind: &str) -> Value {
+    let path = folder().join(format!("{kind}.schema.json"));
+    let text = fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn validator(kind: &str) -> Validator {
+    jsonschema::draft202012::new(&schema(kind)).unwrap_or_else(|e| panic!("{kind}: {e}"))
+}
+
+/// All places in a value, as JSON pointers.
+fn places(value: &Value, at: &str, found: &mut Vec<String>) {
+    found.push(at.to_owned());
+    match value {
+        Value::Object(members) => {
+            members.iter().for_each(|(name, inner)| places(inner, &format!("{at}/{name}"), found));
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(i, inner)| places(inner, &format!("{at}/{i}"), found))
+        }
+        _ => {}
+    }
+}
+
+/// The value with what stands at a place replaced, or taken away.
+fn mutated(sample: &Value, place: &str, with: Option<Value>) -> Option<Value> {
+    let mut value = sample.clone();
+    match with {
+        Some(with) => *value.pointer_mut(place)? = with,
+        None => {
+            let (parent, name) = place.rsplit_once('/')?;
+            value.pointer_mut(parent)?.as_object_mut()?.remove(name)?;
+        }
+    }
+    Some(value)
+}
+
+#[test]
+fn types_and_schemas_judge_every_mutation_alike() {
+    let junk = [
+        json!(null),
+        json!("other"),
+        json!(-1),
+        json!(1.5),
+        json!(7),
+        json!(true),
+        json!([]),
+        json!({}),
+        json!([1]),
+        json!(["x"]),
+    ];
+    let mut judged = 0;
+    for Entry { kind, sample, through } in entries() {
+        let validator = validator(kind);
+        let (mut found, mut refused) = (Vec::new(), 0);
+        places(&sample, "", &mut found);
+        for place in &found {
+            for with in junk.iter().cloned().map(Some).chain([None]) {
+                // serde reads an object's members from an array, too, in their order; nobody sends that.
+                let for_object = sample.pointer(place).is_some_and(Value::is_object);
+                if for_object && with.as_ref().is_some_and(Value::is_array) {
+                    continue;
+                }
+                let Some(value) = mutated(&sample, place, with.clone()) else { continue };
+                let (by_type, by_schema) = (through(value.clone()).is_some(), validator.is_valid(&value));
+                assert_eq!(by_type, by_schema, "{kind}{place} = {with:?}: taken by the type, and by the schema");
+                judged += 1;
+                refused += usize::from(!by_schema);
+            }
+        }
+        assert!(refused > found.len(), "{kind}: {refused} mutations refused");
+    }
+    assert!(judged > 500, "{judged} mutations");
+}
+
+#[test]
+fn samples_have_every_member_and_come_through_unchanged() {
+    for Entry { kind, sample, through } in entries() {
+        let errors: Vec<String> = validator(kind).iter_errors(&sample).map(|e| e.to_string()).collect();
+        assert!(errors.is_empty(), "{kind}: {errors:?}");
+        assert_eq!(through(sample.clone()).as_ref(), Some(&sample), "{kind}: the type loses something");
+        let members = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+        assert_eq!(members(&schema(kind)["properties"]), members(&sample), "{kind}: members");
+        for (name, inner) in sample.as_object().unwrap() {
+            let (inner, inside) = match inner {
+                Value::Array(items) if items[0].is_object() => (&items[0], &schema(kind)["properties"][name]["items"]),
+                Value::Object(_) => (inner, &schema(kind)["properties"][name]),
+                _ => continue,
+            };
+            assert_eq!(members(&inside["properties"]), members(inner), "{kind}: members of {name}");
+        }
+    }
+}
+
+#[test]
+fn every_state_is_on_the_wire_as_it_is_called() {
+    let listed = schema("coffee.order.changed")["properties"]["to"]["enum"].clone();
+    let named: Vec<&str> = orders::State::ALL.iter().map(|state| state.as_str()).collect();
+    assert_eq!(listed, json!(named));
+    assert_eq!(serde_json::to_value(orders::State::ALL).unwrap(), listed);
+}
+
+#[test]
+fn every_schema_names_itself_and_has_its_type() {
+    for file in fs::read_dir(folder()).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        let kind = name.strip_suffix(".schema.json").unwrap_or_else(|| panic!("{name} is no schema"));
+        let schema = schema(kind);
+        assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema", "{kind}");
+        assert_eq!(schema["$id"], format!("urn:gocoffee:schema:{kind}:1"));
+        assert!(jsonschema::meta::is_valid(&schema), "{kind} is no valid schema");
+        assert!(entries().iter().any(|entry| entry.kind == kind), "{kind} has no Rust type in this test");
+    }
+}
+
+#[test]
+fn the_published_samples_are_valid() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/cloudevents/coffee-600.ndjson");
+    let (text, mut held) = (fs::read_to_string(path).unwrap(), 0);
+    for line in text.lines() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        let Some(entry) = entries().into_iter().find(|entry| event["type"] == entry.kind) else { continue };
+        let errors: Vec<String> = validator(entry.kind).iter_errors(&event["data"]).map(|e| e.to_string()).collect();
+        assert!(errors.is_empty() && (entry.through)(event["data"].clone()).is_some(), "{line}: {errors:?}");
+        held += 1;
+    }
+    assert!(held > 300, "{held} samples");
+}
