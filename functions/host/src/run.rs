@@ -148,6 +148,7 @@ async fn azure<F: Function>(_: Arc<Host<F>>) -> Result<(), String> {
     Err("this is Azure Functions (FUNCTIONS_CUSTOMHANDLER_PORT is set), and the program is built without azure".into())
 }
 
+#[cfg(any(feature = "azure", feature = "google"))]
 fn port(settings: &Settings, name: &str) -> Result<u16, SettingError> {
     let required = settings.required(name)?;
     required.parse().map_err(|_| SettingError::new(name, "is no port: a number from 0 to 65535"))

@@ -26,6 +26,7 @@ use crate::{
 
 /// Levels of JSON inside strings that are unpacked: what the Azure host does to a string, once more than it
 /// is known to do it.
+#[cfg(feature = "azure")]
 const STRING_LEVELS_MAX: usize = 3;
 
 /// The text of a member that is a string.
@@ -184,6 +185,7 @@ fn either<'a>(item: &Item<'a>, camel: &str, snake: &str) -> Option<Cow<'a, str>>
 }
 
 /// Unpacks JSON that came inside of a JSON string, as often as it was packed.
+#[cfg(feature = "azure")]
 pub(crate) fn unpacked(item: &Item<'_>) -> Vec<u8> {
     let mut json = item.raw().as_bytes().to_vec();
     for _ in 0..STRING_LEVELS_MAX {
@@ -201,6 +203,7 @@ pub(crate) fn unpacked(item: &Item<'_>) -> Vec<u8> {
 ///
 /// # Errors
 /// A header that HTTP cannot carry.
+#[cfg(any(feature = "azure", feature = "lambda"))]
 pub(crate) fn headers<'a>(pairs: impl IntoIterator<Item = (Cow<'a, str>, Cow<'a, str>)>) -> Result<HeaderMap, Failure> {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
@@ -212,6 +215,7 @@ pub(crate) fn headers<'a>(pairs: impl IntoIterator<Item = (Cow<'a, str>, Cow<'a,
 }
 
 /// The events of an HTTP request that came inside of JSON.
+#[cfg(any(feature = "azure", feature = "lambda"))]
 pub(crate) fn http_events(headers: &HeaderMap, body: Bytes) -> Result<Vec<Event>, Failure> {
     if super::is_cloudevent(headers) {
         return super::events(headers, &body);
