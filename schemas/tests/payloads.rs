@@ -184,15 +184,12 @@ fn every_state_is_on_the_wire_as_it_is_called() {
 }
 
 #[test]
-fn every_schema_names_itself_and_has_its_type() {
-    for file in fs::read_dir(folder()).unwrap() {
-        let name = file.unwrap().file_name().into_string().unwrap();
-        let kind = name.strip_suffix(".schema.json").unwrap_or_else(|| panic!("{name} is no schema"));
+fn every_schema_names_itself() {
+    for Entry { kind, .. } in entries() {
         let schema = schema(kind);
         assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema", "{kind}");
         assert_eq!(schema["$id"], format!("urn:gocoffee:schema:{kind}:1"));
         assert!(jsonschema::meta::is_valid(&schema), "{kind} is no valid schema");
-        assert!(entries().iter().any(|entry| entry.kind == kind), "{kind} has no Rust type in this test");
     }
 }
 
