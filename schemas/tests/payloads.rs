@@ -10,7 +10,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use jsonschema::Validator;
-use schemas::payload::{notifications, orders};
+use schemas::payload::{defi, inventory, notifications, orders};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -73,6 +73,77 @@ fn entries() -> Vec<Entry> {
         entry::<notifications::Send>(
             "notification.send",
             json!({"channel": "push", "to": "Zoë Müller", "title": "Ready", "text": "Your coffee is ready", "quiet_hours": false}),
+        ),
+    ]
+    .into_iter()
+    .chain(of_stock())
+    .chain(of_prices())
+    .collect()
+}
+
+fn of_stock() -> Vec<Entry> {
+    let policy = json!({
+        "lead_time": 2.0, "lead_time_deviation": 0.5, "review": 1.0, "service_level": 0.98, "season": 7,
+        "order_cost": 20.0, "unit_cost": 1.5, "holding_rate": 0.25, "pack": 12.0, "order_min": 24.0, "shelf_life": 6.0,
+        "method": "auto",
+    });
+    let item = json!({
+        "item": "oat-milk", "left": 45.5, "history": [20.0, 22.5], "unit": "l", "supplier": "Dairy", "on_order": 0.5,
+        "owed": 1.5, "policy": policy,
+    });
+    let parameters = json!({
+        "level": 0.1, "trend": 0.01, "season": 0.2, "damping": 0.98, "size": 4.5, "interval": 2.5,
+    });
+    let reasoning = json!({
+        "class": "smooth", "interval": 1.5, "variation": 0.2, "method": "holt-winters-additive", "parameters": parameters,
+        "demand_next": 20.5, "demand_lead_time": 61.5, "deviation": 4.5, "service_level": 0.98, "safety_stock": 9.5,
+        "economic_quantity": 1151.5, "steps": ["position 45.5"],
+    });
+    vec![
+        entry::<inventory::Low>(
+            "inventory.low",
+            json!({
+                "shop": 4, "item": "oat-milk", "left": 45.5, "threshold": 60.5, "unit": "l", "supplier": "Dairy",
+                "on_order": 0.5, "owed": 1.5, "period": "day", "history": [20.0, 22.5], "policy": policy,
+            }),
+        ),
+        entry::<inventory::Forecast>(
+            "inventory.forecast",
+            json!({"shop": 4, "period": "week", "policy": policy, "items": [item]}),
+        ),
+        entry::<inventory::Reorder>(
+            "inventory.reorder",
+            json!({
+                "shop": 4, "item": "oat-milk", "unit": "l", "supplier": "Dairy", "quantity": 24.5, "packs": 2,
+                "pack": 12.25, "position": 45.5, "reorder_point": 70.5, "urgent": true, "reasoning": reasoning,
+            }),
+        ),
+    ]
+}
+
+fn of_prices() -> Vec<Entry> {
+    let hop = json!({
+        "venue": "sushiswap", "market": "0x06da", "pair": "WETH/USDC", "side": "buy", "from": "USDC", "to": "WETH",
+        "amount_in": "2000", "amount_out": "1.01", "amount_out_min": "1", "priced_at": "2026-01-15T06:30:31Z",
+    });
+    vec![
+        entry::<defi::PriceUpdate>(
+            "defi.price.update",
+            json!({
+                "pair": "WETH/USDC", "venue": "sushiswap", "market": "0x06da", "price_micros": 2_000_000_000_u64,
+                "change_basis_points": 164, "volume_24h": 72_514_664, "block": 21_600_002, "base_decimals": 18,
+                "quote_decimals": 6,
+                "quote": {"bid": "1999", "bid_size": "3", "ask": "2001", "ask_size": "3", "fee_parts": 1000},
+                "pool": {"reserve_base": "1000", "reserve_quote": "2000000", "fee_parts": 3000},
+            }),
+        ),
+        entry::<defi::Opportunity>(
+            "defi.arbitrage.opportunity",
+            json!({
+                "token": "USDC", "amount_in": "2000", "amount_out": "2020", "amount_out_min": "2015", "gas": "1",
+                "profit": "19", "profit_min": "14", "slippage_parts": 1000, "path": [hop],
+                "found_at": "2026-01-15T06:30:31Z", "expires_at": "2026-01-15T06:31:01Z", "alternatives": 2,
+            }),
         ),
     ]
 }
@@ -184,12 +255,15 @@ fn every_state_is_on_the_wire_as_it_is_called() {
 }
 
 #[test]
-fn every_schema_names_itself() {
-    for Entry { kind, .. } in entries() {
+fn every_schema_names_itself_and_has_its_type() {
+    for file in fs::read_dir(folder()).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        let kind = name.strip_suffix(".schema.json").unwrap_or_else(|| panic!("{name} is no schema"));
         let schema = schema(kind);
         assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema", "{kind}");
         assert_eq!(schema["$id"], format!("urn:gocoffee:schema:{kind}:1"));
         assert!(jsonschema::meta::is_valid(&schema), "{kind} is no valid schema");
+        assert!(entries().iter().any(|entry| entry.kind == kind), "{kind} has no Rust type in this test");
     }
 }
 
