@@ -193,14 +193,14 @@ impl Life {
                 let mood = if self.rng.chance(35) { Mood::Good } else { *self.rng.pick(&MOODS) };
                 self.targets.set(target, mood);
             }
-            4..6 => {
+            4 => {
                 let which = Selection::default();
                 // It fails when the store does, which is seen elsewhere.
                 if let Ok(redriven) = path.redrive(&which).await {
                     self.totals.add("redriven", redriven.redriven);
                 }
             }
-            6..8 => self.look(path).await,
+            5..8 => self.look(path).await,
             8 => {
                 let page = Page { after: None, count_max: 10 };
                 if let Ok(letters) = path.dead_letters(&Selection::default(), page).await {
