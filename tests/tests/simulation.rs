@@ -4,7 +4,7 @@
 use router_tests::sim::{self, Broken};
 
 /// What the seeds of a run must show together, at least so often each.
-const SHOWN: [&str; 16] = [
+const SHOWN: [&str; 18] = [
     "attempts",
     "clean stops",
     "clock jumps",
@@ -19,7 +19,9 @@ const SHOWN: [&str; 16] = [
     "power losses",
     "power off in a call",
     "redriven",
+    "remnants seen",
     "retries seen",
+    "trimmed logs seen",
     "version changes",
 ];
 const SHOWN_MIN: u64 = 20;

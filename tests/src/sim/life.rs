@@ -77,6 +77,8 @@ pub struct Life {
     pub wall_us: u64,
     pub rng: Rng,
     pub batch_max: u64,
+    /// What retention leaves of the settled events; `None` leaves all.
+    pub archive_bytes_max: Option<u64>,
     pub totals: Totals,
     pub end: End,
 }
@@ -224,6 +226,9 @@ impl Life {
         self.trace.note("status", &[&inside::table(&status)]);
         let spilled = status.routes.iter().filter(|r| r.in_ledger > 0).count();
         self.totals.add("lanes seen in the ledger", spilled as u64);
+        let trimmed = status.buses.iter().filter(|b| b.first.0 > 1).count();
+        self.totals.add("trimmed logs seen", trimmed as u64);
+        self.totals.add("remnants seen", self.store.remnants());
         self.totals.add("dead letters seen", dead_letters(&status));
         self.totals.add("retries seen", status.routes.iter().map(|r| r.retrying).sum());
     }

@@ -52,6 +52,8 @@ use crate::{
 
 /// Events of one simulation.
 const EVENTS: u64 = 2_500;
+/// What retention leaves, where there is any: about two fifths of the events.
+const ARCHIVE_BYTES_MAX: u64 = 400 << 10;
 /// Lives before the last one.
 const LIVES: std::ops::RangeInclusive<u64> = 3..=6;
 /// The targets.
@@ -175,6 +177,7 @@ struct World {
     wrong: Vec<String>,
     /// Batches: how many, and whether the second target takes them whole or not at all.
     batch_max: u64,
+    archive_bytes_max: Option<u64>,
 }
 
 impl World {
@@ -183,10 +186,14 @@ impl World {
         let trace = Arc::new(Trace::new(printed));
         let store = SimStore::new(1 << rng.between(14, 17), rng.below(3));
         store.files().lying_sync(broken.syncs);
+        let archive_bytes_max = rng.chance(60).then_some(ARCHIVE_BYTES_MAX);
+        // A duplicate of an event that is gone is a new event: only young ones come again where old ones go.
+        let again_max = if archive_bytes_max.is_some() { 100 } else { EVENTS };
         World {
             seed,
             targets: Targets::new(rng.fork(), trace.clone()),
-            publishers: Publishers::new(rng.fork(), trace.clone(), EVENTS),
+            publishers: Publishers::new(rng.fork(), trace.clone(), EVENTS, again_max),
+            archive_bytes_max,
             chronicle: Chronicle::default(),
             store: Arc::new(store),
             wall_us: 1_700_000_000_000_000,
@@ -299,6 +306,7 @@ impl World {
             wall_us: self.wall_us,
             rng: self.rng.fork(),
             batch_max: self.batch_max,
+            archive_bytes_max: self.archive_bytes_max,
             totals: Totals::default(),
             end,
         };
@@ -344,6 +352,7 @@ impl World {
             wall_us: self.wall_us,
             rng: self.rng.fork(),
             batch_max: self.batch_max,
+            archive_bytes_max: self.archive_bytes_max,
             totals: Totals::default(),
             end: End::Stop,
         };

@@ -77,6 +77,13 @@ impl SimStore {
         &self.files
     }
 
+    /// How many remnants its logs have.
+    pub fn remnants(&self) -> u64 {
+        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let remnants = |log: &Arc<DiskLog>| log.segments().iter().filter(|s| s.kind == SegmentKind::Remnant).count();
+        logs.values().map(remnants).sum::<usize>() as u64
+    }
+
     /// What the next process finds when this one was killed.
     #[must_use]
     pub fn killed(&self) -> SimStore {

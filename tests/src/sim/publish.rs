@@ -32,6 +32,7 @@ struct State {
     now: Moment,
     next: u64,
     events: u64,
+    again_max: u64,
     /// To be sent again.
     again: VecDeque<Coffee>,
     /// Sent and not answered.
@@ -42,13 +43,14 @@ struct State {
 }
 
 impl Publishers {
-    /// Those of so many events.
-    pub fn new(rng: Rng, trace: Arc<Trace>, events: u64) -> Arc<Publishers> {
+    /// Those of so many events; only the youngest `again_max` are sent again after they were answered.
+    pub fn new(rng: Rng, trace: Arc<Trace>, events: u64, again_max: u64) -> Arc<Publishers> {
         let state = State {
             rng,
             now: 0,
             next: 0,
             events,
+            again_max,
             again: VecDeque::new(),
             out: BTreeMap::new(),
             batches: 0,
@@ -151,7 +153,8 @@ impl Publishers {
             return None;
         }
         if state.rng.chance(20) && state.next > 1 {
-            let n = state.rng.below(state.next);
+            let young = state.next.min(state.again_max);
+            let n = state.next - 1 - state.rng.below(young);
             batch.push(coffee("sim", n));
         }
         state.now += 1;
