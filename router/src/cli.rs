@@ -34,6 +34,9 @@ mod filter;
 /// `gocoffee explain`.
 mod explain;
 
+/// `gocoffee recover`.
+mod recover;
+
 /// Calls of the admin API.
 mod api;
 
@@ -99,6 +102,7 @@ enum Command {
     #[command(subcommand)]
     Filter(filter::Command),
     Explain(explain::Args),
+    Recover(recover::Args),
 }
 
 /// How a listing is written.
@@ -135,6 +139,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => on_runtime(check::run(args)),
         Command::Filter(command) => filter::run(&command),
         Command::Explain(args) => explain::run(&args),
+        Command::Recover(args) => on_runtime(recover::run(args)),
         Command::Serve(args) => on_runtime(serve::run(args)),
         Command::Publish(args) => on_runtime(publish::run(args)),
         Command::Status(args) => on_runtime(status::run(args)),

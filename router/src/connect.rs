@@ -26,7 +26,7 @@ use router_http::{
 };
 use router_store::{
     memory::MemoryStore,
-    store::{DiskStore, Options},
+    store::{BALLAST_BYTES, DiskStore, Options},
 };
 
 use crate::{
@@ -334,6 +334,7 @@ pub async fn store(config: &Config, data: &Path) -> Result<Opened, router_store:
         config::Store::Disk(disk) => {
             let mut options = Options::default();
             options.log = options.log.segment_bytes(disk.segment_bytes());
+            options.ballast_bytes = disk.segment_bytes().min(BALLAST_BYTES);
             Ok(Opened::Disk(Arc::new(DiskStore::open(data, options).await?)))
         }
     }

@@ -7,6 +7,7 @@ schemas::codes! {
     NO_SPACE = "no-space",
     ATTEMPTS_EXHAUSTED = "attempts-exhausted",
     TOO_OLD = "too-old",
+    RECORD_DAMAGED = "record-damaged",
     REFUSED = "refused",
     GONE = "gone",
     STORE_FAILED = "R0101",

@@ -143,7 +143,7 @@ impl Offset {
 
 impl RouteId {
     /// What to call a route that has no name.
-    pub(crate) fn nameless(self) -> RouteName {
+    pub fn nameless(self) -> RouteName {
         RouteName(format!("nameless-{self}").into())
     }
 }

@@ -34,5 +34,8 @@ pub mod ledger;
 /// The store on disk: both in one data folder.
 pub mod store;
 
+/// `gocoffee recover`.
+pub mod recover;
+
 /// What every form must do: the bodies of the suites.
 pub mod conformance;

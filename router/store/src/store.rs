@@ -18,6 +18,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+/// Space that is held back.
+mod ballast;
+
 /// What a data folder takes.
 mod usage;
 
@@ -46,7 +49,8 @@ pub enum Error {
     /// There are events, but not what was owed of them.
     #[error(
         "{dir} holds events (bus {bus}) but no ledger, so it cannot be known which were delivered; restore \
-         {dir}/ledger from a backup, or start with an empty data folder"
+         {dir}/ledger from a backup, or say from where to deliver: `gocoffee recover --data {dir} --from earliest` \
+         (everything again) or `--from latest` (only what comes)"
     )]
     LogWithoutLedger {
         /// The data folder.
@@ -75,12 +79,23 @@ impl Error {
 }
 
 /// How a store is opened.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Each log.
     pub log: disk::Options,
     /// The ledger.
     pub ledger: ledger::Options,
+    /// Bytes of the ballast, which is laid when [`Store::ballast`] is asked to; 0 for none.
+    pub ballast_bytes: u64,
+}
+
+/// Bytes of the ballast unless the whole store may have less than sixteen times as many.
+pub const BALLAST_BYTES: u64 = 64 << 20;
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { log: disk::Options::default(), ledger: ledger::Options::default(), ballast_bytes: BALLAST_BYTES }
+    }
 }
 
 /// A data folder that is open. Dropping it is a crash: the next open repairs; [`DiskStore::close`] spares it that.
@@ -120,7 +135,14 @@ impl DiskStore {
             {
                 return Err(Error::LogWithoutLedger { dir: dir.display().to_string().into(), bus: bus.into() });
             }
-            let ledger = Arc::new(DiskLedger::open(&ledger, options.ledger.clone())?);
+            let opened = match DiskLedger::open(&ledger, options.ledger.clone()) {
+                Err(StoreError::NoSpace(why)) if ballast::set(&dir, 0, false)? => {
+                    tracing::warn!(dir = %dir.display(), %why, "no space to open the ledger: the ballast is given back");
+                    DiskLedger::open(&ledger, options.ledger.clone())
+                }
+                other => other,
+            };
+            let ledger = Arc::new(opened?);
             let logs = tokio::sync::Mutex::new(Some(Logs::new()));
             Ok(DiskStore { dir, options, ledger, logs, lock: Mutex::new(Some(lock)) })
         };
@@ -176,7 +198,8 @@ fn check(bus: &BusName, (first, tail): (Offset, Offset), span: Span) -> Result<(
             place: format!("bus {bus}").into(),
             what: format!(
                 "{says}, but its log holds offsets {first} to below {tail}: log and ledger are not of one moment; \
-                 restore the whole data folder from one backup, or start with an empty one"
+                 restore the whole data folder from one backup, or bring them together with `gocoffee recover \
+                 --data DIR --clamp`"
             )
             .into(),
         })
@@ -204,7 +227,7 @@ fn check_held(bus: &BusName, first: Offset, missing: &[Offset]) -> Result<(), St
         what: format!(
             "the ledger owes {} events between offsets {low} and {high} ({}{more}) that lie below the log, which \
              begins at {first}, and no remnant holds them; restore the whole data folder from one backup, or stop \
-             owing them with `gocoffee recover --skip-damaged`",
+             owing them with `gocoffee recover --data DIR --clamp`",
             missing.len(),
             named.join(", ")
         )
@@ -225,7 +248,15 @@ impl Store for DiskStore {
             return Ok(log.clone());
         }
         let dir = self.dir.join("buses").join(bus.as_str());
-        let log = Arc::new(DiskLog::open(Arc::new(RealFiles), &dir, bus, self.options.log.clone()).await?);
+        let open = || DiskLog::open(Arc::new(RealFiles), &dir, bus, self.options.log.clone());
+        let log = match open().await {
+            Err(StoreError::NoSpace(why)) if self.ballast(false).await? => {
+                tracing::warn!(%bus, %why, "no space to open the log: the ballast is given back");
+                open().await
+            }
+            other => other,
+        };
+        let log = Arc::new(log?);
         self.check(bus, &log).await?;
         logs.insert(bus.clone(), log.clone());
         Ok(log)
@@ -237,8 +268,10 @@ impl Store for DiskStore {
         tokio::task::spawn_blocking(move || usage::measure(&dir)).await.map_err(gone)?
     }
 
-    async fn ballast(&self, _laid: bool) -> Result<bool, StoreError> {
-        Ok(false)
+    async fn ballast(&self, laid: bool) -> Result<bool, StoreError> {
+        let (dir, bytes) = (self.dir.clone(), self.options.ballast_bytes);
+        let gone = |e| StoreError::Poisoned(format!("a thread of the store ended: {e}").into());
+        tokio::task::spawn_blocking(move || ballast::set(&dir, bytes, laid)).await.map_err(gone)?
     }
 }
 

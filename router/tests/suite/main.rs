@@ -14,4 +14,6 @@ mod operate;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod recover;
+#[cfg(test)]
 mod world;

@@ -44,6 +44,7 @@ async fn help_of_every_command_has_examples_and_stays_as_it_is() {
         &["filter", "test"],
         &["filter", "eval"],
         &["explain"],
+        &["recover"],
     ];
     for command in commands {
         let (exit, out, _) = run(&[command, &["--help"]].concat(), "").await;

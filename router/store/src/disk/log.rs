@@ -214,6 +214,15 @@ impl DiskLog {
         self.blocking(Shared::close).await
     }
 
+    /// Leaves out the offsets up to `to`: the next record has it or a later one. For a log that ends
+    /// below what its ledger knows of, so that no offset is given twice.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], and [`Error::Poisoned`] after a failed write.
+    pub async fn skip_to(&self, to: Offset) -> Result<(), Error> {
+        self.blocking(move |log| log.skip_to(to)).await
+    }
+
     /// Which of these offsets, rising and below `bounds().0`, no remnant holds. Reads no event.
     ///
     /// # Errors
@@ -366,15 +375,15 @@ impl Shared {
             };
         }
         let reserve = self.options.segment_bytes.max(HEAD_BYTES + bytes);
-        self.follow(&active, reserve, reserve)
+        self.follow(&active, None, reserve, reserve)
     }
 
     /// Seals a segment and puts a new one in its place, which gets `reserve` bytes, or `least` when there
     /// is no space for so many.
-    fn follow(&self, full: &Active, reserve: u64, least: u64) -> Result<Arc<Active>, Error> {
+    fn follow(&self, full: &Active, base: Option<Offset>, reserve: u64, least: u64) -> Result<Arc<Active>, Error> {
         let made = {
             let scan = shared(&full.scan);
-            recover::create_next(&*self.files, &self.dir, (&full.head, &scan), reserve, least)
+            recover::create_next(&*self.files, &self.dir, (&full.head, &scan), base, reserve, least)
         };
         let next = Active::new(made.map_err(|f| self.failed(f))?);
         let scan = shared(&full.scan);

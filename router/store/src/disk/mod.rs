@@ -57,5 +57,9 @@ mod recover;
 // The log itself.
 mod log;
 
+// Looking at a log that no router works on, and mending it.
+mod inspect;
+
 pub use files::{Lock, LockError};
+pub use inspect::{Damage, Inspected, inspect, set_aside};
 pub use log::{DiskLog, Options};

@@ -113,10 +113,27 @@ fn prepare_dir(files: &dyn Files, dir: &Path) -> io::Result<()> {
 }
 
 #[derive(Clone, Copy)]
-struct Mark {
-    base: Offset,
-    seed: u64,
-    end: u64,
+pub(super) struct Mark {
+    pub base: Offset,
+    pub seed: u64,
+    pub end: u64,
+}
+
+/// The mark of a clean stop, if there is one; it stays.
+pub(super) fn mark(files: &dyn Files, dir: &Path) -> io::Result<Option<Mark>> {
+    match files.open(&dir.join(MARK)) {
+        Ok(file) => read_mark(&*file),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Removes it; durable with the next sync of the folder.
+pub(super) fn remove_mark(files: &dyn Files, dir: &Path) -> io::Result<()> {
+    match files.remove(&dir.join(MARK)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
 }
 
 /// Bases of the segments and of the remnants, in order, and the mark of a clean stop. Removes the mark, files in the making
@@ -351,15 +368,17 @@ fn create(files: &dyn Files, dir: &Path, bus: &BusName, options: &Options) -> Re
 
 /// The segment behind one that is full. Its base is the offset after that one's last record, though a
 /// gap may follow: whoever has read all of the full segment reads on there, also when that was trimmed.
+/// Only `gocoffee recover` asks for a higher `base`.
 pub(super) fn create_next(
     files: &dyn Files,
     dir: &Path,
     (before, scan): (&Head, &Scan),
+    base: Option<Offset>,
     reserve: u64,
     least: u64,
 ) -> Result<Unsealed, Failed> {
     let head = Head {
-        base: scan.next,
+        base: base.unwrap_or(scan.next).max(scan.next),
         seed: draw_seed()?,
         synced: HEAD_BYTES,
         floor: scan.times.1,
@@ -400,6 +419,29 @@ fn rewrite(
         found.chain = chain;
         Ok(Some(found))
     })
+}
+
+/// Puts a segment with this head, under a new seed, in the place of the one that is there, cut to what
+/// `fill` writes; `fill` is given the seed, and says where the blocks end.
+pub(super) fn replace(
+    files: &dyn Files,
+    dir: &Path,
+    head: &Head,
+    reserve: u64,
+    fill: impl FnOnce(&dyn File, u64) -> io::Result<u64>,
+) -> io::Result<u64> {
+    let path = segment_path(dir, head.base);
+    let passing = path.with_extension("log.new");
+    let file = files.create(&passing)?;
+    file.allocate(reserve)?;
+    let seed = getrandom::u64().map_err(|e| io::Error::other(format!("the system gives no random numbers: {e}")))?;
+    let end = fill(&*file, seed)?;
+    file.set_len(end)?;
+    write_all_at(&*file, &Head { seed, synced: end, ..head.clone() }.encode(), 0).map_err(|(_, e)| e)?;
+    file.sync_data()?;
+    files.rename(&passing, &path)?;
+    files.sync_dir(dir)?;
+    Ok(end)
 }
 
 /// Makes a segment under a passing name, fills and syncs it, gives it its own name and makes that

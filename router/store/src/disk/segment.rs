@@ -88,8 +88,8 @@ fn pad(length: u64) -> u64 {
 /// [`Error::Damaged`] with what an operator can do today.
 pub(super) fn damaged(path: &Path, bytes: Range<u64>, offsets: Option<(Offset, Offset)>, what: &str) -> Error {
     let offsets = offsets.map(|(first, last)| format!(" (offsets {first} to {last})")).unwrap_or_default();
-    let advice = "stop the router and restore this file from a copy. Without a copy these events are lost; a \
-                  command that goes on without them (`gocoffee recover --skip-damaged`) is not part of this version";
+    let advice = "stop the router and restore this file from a copy. Without a copy these events are lost; \
+                  `gocoffee recover --data DIR --skip-damaged` sets them aside and goes on without them";
     Error::Damaged {
         place: format!("{} bytes {}..{}{offsets}", path.display(), bytes.start, bytes.end).into(),
         what: format!("{what}; {advice}").into(),

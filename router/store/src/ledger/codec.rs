@@ -5,6 +5,8 @@
 //! |---|---|---|
 //! | `meta` | `format` | 1 byte, the version of all of this |
 //! | | `epoch`, `secret`, `running` | 8, 16, 8 bytes |
+//! | | `epoch-first` | the epoch of the creation, once `gocoffee recover` began another one |
+//! | | `epochs/` bus u16, offset u64 | the epoch of deliveries from there on |
 //! | | `planned/` bus u16 | offset u64 |
 //! | | `bus/` name | bus u16 |
 //! | | `route/` name | route u32 |
@@ -38,6 +40,8 @@ pub(super) const FORMAT: u8 = 1;
 
 pub(super) const META_FORMAT: &[u8] = b"format";
 pub(super) const META_EPOCH: &[u8] = b"epoch";
+pub(super) const META_EPOCH_FIRST: &[u8] = b"epoch-first";
+pub(super) const META_EPOCHS: &[u8] = b"epochs/";
 pub(super) const META_SECRET: &[u8] = b"secret";
 pub(super) const META_RUNNING: &[u8] = b"running";
 pub(super) const META_PLANNED: &[u8] = b"planned/";
@@ -119,6 +123,15 @@ pub(super) fn version_key(route: RouteId, bus: BusId, from: Offset) -> Vec<u8> {
 
 pub(super) fn planned_key(bus: BusId) -> Vec<u8> {
     [META_PLANNED, &bus.0.to_be_bytes()].concat()
+}
+
+pub(super) fn epochs_key(bus: BusId, from: Offset) -> Vec<u8> {
+    [META_EPOCHS, &bus.0.to_be_bytes(), &from.0.to_be_bytes()].concat()
+}
+
+pub(super) fn read_epochs_key(key: &[u8]) -> Result<(BusId, Offset), Error> {
+    let rest = key.strip_prefix(META_EPOCHS).unwrap_or_default();
+    whole("epochs", rest, |k| Some((BusId(take_u16(k)?), Offset(take_u64(k)?))))
 }
 
 pub(super) fn named_key(prefix: &[u8], name: &str) -> Vec<u8> {

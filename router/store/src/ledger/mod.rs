@@ -184,6 +184,40 @@ impl DiskLedger {
         .await
     }
 
+    /// All entries of a bus whose offset is one that `lost` tells of.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] for what cannot be read.
+    pub async fn entries_at(
+        &self,
+        bus: BusId,
+        lost: impl Fn(Offset) -> bool + Send + 'static,
+    ) -> Result<Vec<Pending>, Error> {
+        self.read(move |inner| inner.entries_at(bus, &lost)).await
+    }
+
+    /// Begins a new epoch: that of every commit after the next open, and that of the deliveries of each
+    /// bus from an offset on. Synced. To be closed then.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] when it cannot be written: nothing was begun.
+    pub async fn begin_epoch(&self, from: Vec<(BusId, Offset)>) -> Result<Epoch, Error> {
+        self.read(move |inner| {
+            let epoch = getrandom::u64().map_err(|e| Error::Poisoned(format!("no randomness: {e}").into()))?;
+            let mut batch = inner.db.batch().durability(Some(PersistMode::SyncAll));
+            if inner.meta.get(codec::META_EPOCH_FIRST).map_err(read_error)?.is_none() {
+                batch.insert(&inner.meta, codec::META_EPOCH_FIRST, inner.epoch.0.to_be_bytes());
+            }
+            batch.insert(&inner.meta, codec::META_EPOCH, epoch.to_be_bytes());
+            for (bus, offset) in from {
+                batch.insert(&inner.meta, codec::epochs_key(bus, offset), epoch.to_be_bytes());
+            }
+            batch.commit().map_err(write_error)?;
+            Ok(Epoch(epoch))
+        })
+        .await
+    }
+
     /// Syncs and closes: waits for the commit that runs; every later call is refused.
     ///
     /// # Errors

@@ -8,15 +8,16 @@ use std::{
 use fjall::{Guard, Readable, Snapshot};
 use router_core::{
     clock::Timestamp,
-    id::{BusId, BusName, LaneId, Offset, RouteId, RouteName},
-    store::{DeadLetter, Error, LaneState, Needed, Page, Pending, RouteVersion, Selection, State},
+    id::{BusId, BusName, Epoch, LaneId, Offset, RouteId, RouteName},
+    store::{DeadLetter, Epochs, Error, LaneState, Needed, Page, Pending, RouteVersion, Selection, State},
 };
 
 use super::{
     Inner,
     codec::{
-        META_BUS, META_ROUTE, META_RUNNING, damaged, dead_key, held_from, read_entry, read_held_key, read_ready_key,
-        read_u16, read_u32, read_u64, read_value, read_waiting_key, ready_key, waiting_key,
+        META_BUS, META_EPOCH_FIRST, META_EPOCHS, META_ROUTE, META_RUNNING, damaged, dead_key, held_from, read_entry,
+        read_epochs_key, read_held_key, read_ready_key, read_u16, read_u32, read_u64, read_value, read_waiting_key,
+        ready_key, waiting_key,
     },
     lanes::{Kind, Search},
     lock, read_error,
@@ -163,7 +164,7 @@ impl Inner {
         });
         Ok(State {
             epoch: self.epoch,
-            epochs: self.epoch.into(),
+            epochs: self.epochs(&snapshot)?,
             secret: self.secret,
             running_ms: running.map(|ms| read_u64("running time", &ms)).transpose()?.unwrap_or_default(),
             buses: self.buses(&snapshot)?,
@@ -173,6 +174,31 @@ impl Inner {
             versions: versions.collect::<Result<_, _>>()?,
             lanes: lanes.collect::<Result<_, Error>>()?,
         })
+    }
+
+    fn epochs(&self, snapshot: &Snapshot) -> Result<Epochs, Error> {
+        let first = snapshot.get(&self.meta, META_EPOCH_FIRST).map_err(read_error)?;
+        let first = first.map(|e| read_u64("epoch", &e).map(Epoch)).transpose()?.unwrap_or(self.epoch);
+        snapshot.prefix(&self.meta, META_EPOCHS).try_fold(Epochs::from(first), |epochs, guard| {
+            let (key, value) = guard.into_inner().map_err(read_error)?;
+            let (bus, from) = read_epochs_key(&key)?;
+            Ok(epochs.with(bus, from, Epoch(read_u64("epoch", &value)?)))
+        })
+    }
+
+    /// All entries of a bus that `lost` says are at an offset of no record.
+    pub(super) fn entries_at(&self, bus: BusId, lost: &dyn Fn(Offset) -> bool) -> Result<Vec<Pending>, Error> {
+        let snapshot = self.db.snapshot();
+        let mut found = Vec::new();
+        for (space, kind) in [(&self.ready, Kind::Ready), (&self.waiting, Kind::Waiting)] {
+            for guard in snapshot.prefix(space, bus.0.to_be_bytes()) {
+                let pending = entry(kind, guard)?;
+                if lost(pending.offset) {
+                    found.push(pending);
+                }
+            }
+        }
+        Ok(found)
     }
 
     pub(super) fn buses(&self, snapshot: &Snapshot) -> Result<Vec<(BusName, BusId)>, Error> {

@@ -4,7 +4,7 @@
 use super::super::lane::{Fresh, Open, State, Violation};
 use super::{CHANGES_MAX, Now, OpenSet, PageOf, Paged};
 use crate::{
-    settle,
+    codes, settle,
     store::{Attempts, Change, DeadLetter, Pending},
 };
 
@@ -151,7 +151,8 @@ impl OpenSet {
         let next = self.committing + 1;
         for letter in letters {
             let configured = self.routes.get(&letter.id.lane.route).is_some_and(|(_, target)| target.is_some());
-            if !configured {
+            // An event that is gone cannot be sent, and an entry without its record would stop the next start.
+            if !configured || *letter.reason == *codes::RECORD_DAMAGED.0 {
                 continue;
             }
             let at = self.lane(letter.id.lane);

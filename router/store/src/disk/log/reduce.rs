@@ -79,7 +79,19 @@ impl Shared {
             return Ok(());
         }
         // A full disk must not keep a segment from being sealed, and then from being let go.
-        self.follow(&active, self.options.segment_bytes.max(HEAD_BYTES), HEAD_BYTES).map(drop)
+        self.follow(&active, None, self.options.segment_bytes.max(HEAD_BYTES), HEAD_BYTES).map(drop)
+    }
+
+    pub(super) fn skip_to(&self, to: Offset) -> Result<(), Error> {
+        let _writer = lock(&self.writer);
+        self.check()?;
+        let active = self.active();
+        if *self.tail.borrow() >= to {
+            return Ok(());
+        }
+        self.follow(&active, Some(to), self.options.segment_bytes.max(HEAD_BYTES), HEAD_BYTES)?;
+        self.tail.send_replace(to);
+        Ok(())
     }
 
     pub(super) fn reduce(&self, first: Offset, keep: &[Offset]) -> Result<(), Error> {
