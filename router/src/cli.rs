@@ -37,6 +37,9 @@ mod explain;
 /// `gocoffee recover`.
 mod recover;
 
+/// `gocoffee transform`.
+mod transform;
+
 /// Calls of the admin API.
 mod api;
 
@@ -103,6 +106,8 @@ enum Command {
     Filter(filter::Command),
     Explain(explain::Args),
     Recover(recover::Args),
+    #[command(subcommand)]
+    Transform(transform::Command),
 }
 
 /// How a listing is written.
@@ -140,6 +145,7 @@ pub fn main() -> ExitCode {
         Command::Filter(command) => filter::run(&command),
         Command::Explain(args) => explain::run(&args),
         Command::Recover(args) => on_runtime(recover::run(args)),
+        Command::Transform(command) => transform::run(&command),
         Command::Serve(args) => on_runtime(serve::run(args)),
         Command::Publish(args) => on_runtime(publish::run(args)),
         Command::Status(args) => on_runtime(status::run(args)),

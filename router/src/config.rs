@@ -19,6 +19,7 @@ use router_core::{
     filter,
     id::{BusName, RouteName, SourceName, TargetName},
     settle::RetryPolicy,
+    transform,
 };
 use serde::Deserialize;
 
@@ -30,6 +31,9 @@ mod de;
 
 /// File to [`Config`] and report.
 mod load;
+
+/// Tests of routes.
+mod tests;
 
 /// What no single value can tell: names that must exist, paths that must differ.
 mod validate;
@@ -82,6 +86,9 @@ pub struct Config {
     pub dead_letters: DeadLetters,
     /// What is taken in and held at most.
     pub limits: Limits,
+    /// Events, and the routes that they must reach. Default: none.
+    #[serde(deserialize_with = "value::items")]
+    pub tests: BTreeMap<String, Test>,
 }
 
 impl Default for Config {
@@ -100,6 +107,7 @@ impl Default for Config {
             routes: BTreeMap::new(),
             dead_letters: DeadLetters::default(),
             limits: Limits::default(),
+            tests: BTreeMap::new(),
         }
     }
 }
@@ -400,6 +408,9 @@ pub struct Route {
     /// What it wants. Default: every event of the bus.
     #[serde(default)]
     pub filter: Option<Filter>,
+    /// What the target gets in place of the event. Default: the event.
+    #[serde(default)]
+    pub transform: Option<Transform>,
     /// The target. Required.
     pub to: TargetName,
     /// How often and how long it tries.
@@ -483,6 +494,42 @@ impl Filter {
             Filter::Not(Json(value)) => filter::Spec::Not(value),
         }
     }
+}
+
+/// What a target gets in place of the event, made in one way.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transform {
+    /// What stands at a path of the EventBridge view is the data.
+    InputPath(Json),
+    /// EventBridge's input transformer makes the data.
+    Input(Json),
+    /// Attributes and data are set.
+    Set(Json),
+}
+
+impl Transform {
+    /// As the path takes it.
+    pub fn spec(&self) -> transform::Spec {
+        match self.clone() {
+            Transform::InputPath(Json(value)) => transform::Spec::InputPath(value),
+            Transform::Input(Json(value)) => transform::Spec::Input(value),
+            Transform::Set(Json(value)) => transform::Spec::Set(value),
+        }
+    }
+}
+
+/// An event, and the routes that it must reach.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Test {
+    /// A CloudEvent in its JSON form. Required.
+    pub event: Json,
+    /// The bus that takes it. Default `default`.
+    #[serde(default = "default_bus")]
+    pub bus: BusName,
+    /// The routes that it reaches, all of them. Required; empty: none.
+    pub reaches: Vec<RouteName>,
 }
 
 /// How often and how long a delivery is tried.

@@ -386,6 +386,7 @@ fn route_spec(name: router_core::id::RouteName, route: &config::Route) -> RouteS
         name,
         bus: route.bus.clone(),
         filter: route.filter.as_ref().map(config::Filter::spec),
+        transform: route.transform.as_ref().map(config::Transform::spec),
         target: route.to.clone(),
         retry: RetryPolicy { attempts_max, age_max, delay_min, delay_max },
         backlog: backlog(&route.backlog, age_max),

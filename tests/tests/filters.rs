@@ -22,6 +22,10 @@ mod cli;
 #[path = "filters/page.rs"]
 mod page;
 
+/// Transforms: their page, and the command.
+#[path = "filters/transforms.rs"]
+mod transforms;
+
 /// The files of a kit, in order; `None`, and a word about it, when the kit is not there.
 fn kit(name: &str) -> Option<Vec<PathBuf>> {
     let root = std::env::var_os("GOCOFFEE_CONFORMANCE").map(PathBuf::from);

@@ -37,6 +37,9 @@ pub mod filter;
 /// Step 5: what is owed to whom.
 pub mod plan;
 
+/// Step 6: what a target gets in place of the event.
+pub mod transform;
+
 /// Step 6: where events go.
 pub mod target;
 

@@ -69,6 +69,7 @@ use crate::{
     stats::{Stats, Status},
     store::{self, Change, Durability, Ledger, Log, Record, State, Store},
     target::Target,
+    transform::{self, Transform},
 };
 
 /// Bytes of records that a planner reads at a time.
@@ -137,6 +138,8 @@ pub struct RouteSpec {
     pub bus: BusName,
     /// What it wants; `None` wants every event.
     pub filter: Option<filter::Spec>,
+    /// What its target gets in place of the event; `None`: the event.
+    pub transform: Option<transform::Spec>,
     /// Where it delivers.
     pub target: TargetName,
     /// How often and how long it tries.
@@ -155,6 +158,9 @@ pub enum StartError {
     /// A route's filter.
     #[error("route {0}: {1}")]
     Filter(RouteName, filter::Error),
+    /// A route's transform.
+    #[error("route {0}: {1}")]
+    Transform(RouteName, transform::Error),
     /// A version of a route that the ledger keeps.
     #[error(transparent)]
     Version(#[from] plan::Error),
@@ -171,9 +177,11 @@ impl StartError {
     pub fn code(&self) -> schemas::Code {
         match self {
             StartError::Store(e) => e.code(),
-            StartError::Filter(..) | StartError::Version(_) | StartError::Missing(..) | StartError::Twice(_) => {
-                codes::START_REFUSED
-            }
+            StartError::Filter(..)
+            | StartError::Transform(..)
+            | StartError::Version(_)
+            | StartError::Missing(..)
+            | StartError::Twice(_) => codes::START_REFUSED,
         }
     }
 }
@@ -313,6 +321,9 @@ fn check(topology: &Topology) -> Result<(), StartError> {
         if let Some(spec) = &route.filter {
             Filter::parse(spec.clone()).map_err(|e| StartError::Filter(route.name.clone(), e))?;
         }
+        if let Some(spec) = &route.transform {
+            Transform::parse(spec).map_err(|e| StartError::Transform(route.name.clone(), e))?;
+        }
     }
     Ok(())
 }
@@ -396,7 +407,7 @@ impl Parts {
             let from = self.planned.get(&bus).copied().unwrap_or_default();
             loops.spawn(plan_bus(bus, log, planner, from, plans.clone(), stopping.clone()));
         }
-        loops.spawn(self.dispatcher(dispatcher.clone()).run(messages, planned));
+        loops.spawn(self.dispatcher(dispatcher.clone())?.run(messages, planned));
         let changing = Arc::default();
         loops.spawn(self.sweeper(dispatcher.clone(), &changing).run(stopping.clone()));
         let Parts { ledger, logs, stats, .. } = self;
@@ -431,7 +442,7 @@ impl Parts {
         Ok(intakes)
     }
 
-    fn dispatcher(&self, tx: mpsc::UnboundedSender<Msg>) -> Dispatcher {
+    fn dispatcher(&self, tx: mpsc::UnboundedSender<Msg>) -> Result<Dispatcher, StartError> {
         let configured: HashMap<&RouteName, &RouteSpec> = self.topology.routes.iter().map(|r| (&r.name, r)).collect();
         let targets: HashMap<&TargetName, usize> =
             self.topology.targets.iter().enumerate().map(|(i, t)| (t.name(), i)).collect();
@@ -439,15 +450,17 @@ impl Parts {
             let spec = configured.get(name);
             let retry = spec.map(|s| s.retry).unwrap_or_default();
             let backlog = spec.map(|s| s.backlog).unwrap_or_default();
-            let route = Route { name: name.clone(), retry, backlog, stats: self.stats.route(name) };
-            (*id, Arc::new(route), spec.and_then(|s| targets.get(&s.target)).copied())
+            let transform = spec.and_then(|s| s.transform.as_ref()).map(Transform::parse).transpose();
+            let transform = transform.map_err(|e| StartError::Transform(name.clone(), e))?.map(Arc::new);
+            let route = Route { name: name.clone(), retry, backlog, transform, stats: self.stats.route(name) };
+            Ok((*id, Arc::new(route), spec.and_then(|s| targets.get(&s.target)).copied()))
         };
-        let routes = self.state.routes.iter().map(route).collect();
+        let routes = self.state.routes.iter().map(route).collect::<Result<_, StartError>>()?;
         let mut set = OpenSet::new(self.state.epochs.clone(), self.topology.targets.clone(), routes);
         let planned: Vec<(BusId, Offset)> = self.planned.iter().map(|(bus, b)| (*bus, *b)).collect();
         set.waiting_total_max(self.topology.budgets.waiting_total_max);
         set.resume(&planned, &self.state.lanes, &self.dead_letters);
-        Dispatcher::new(set, self, tx)
+        Ok(Dispatcher::new(set, self, tx))
     }
 
     fn sweeper(&self, dispatcher: mpsc::UnboundedSender<Msg>, changing: &Arc<Mutex<()>>) -> Sweeper {

@@ -80,7 +80,7 @@ fn invalid(message: impl Into<String>) -> Failure {
     Failure::new(Exit::Usage, codes::FILTER_INVALID, message)
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
+pub(super) fn read(path: &Path) -> Result<String, Failure> {
     let fail = |e| invalid(format!("`{}` cannot be read: {e}", path.display()));
     if path == Path::new("-") {
         let mut text = String::new();

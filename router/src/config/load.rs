@@ -3,7 +3,11 @@
 
 use std::{ops::Range, path::Path};
 
-use super::{Config, de, report::Report, validate, yaml};
+use super::{
+    Config, de,
+    report::{Report, Severity},
+    tests, validate, yaml,
+};
 
 /// What came of a file.
 #[derive(Debug)]
@@ -36,7 +40,12 @@ pub fn load(name: &str, source: &str) -> Loaded {
         secrets.extend(read.secrets);
         config = read.value;
         if let Some(config) = &config {
+            let before = findings.len();
             validate::validate(config, root, &mut findings);
+            // What cannot be read was said; what it would do cannot be.
+            if findings.iter().skip(before).all(|f| f.severity != Severity::Error) {
+                tests::run(config, root, &mut findings);
+            }
         }
     }
     let report = Report::new(name, source, findings, &secrets);

@@ -167,7 +167,14 @@ impl Report {
             let line = text.replace('\t', " ");
             let marked = text.get(part.clone()).map_or(0, |s| s.chars().count()).max(1);
             let caret = format!("{}{}", " ".repeat(column - 1), paint(code, &"^".repeat(marked)));
-            let help = finding.help.as_ref().map(|help| format!("{margin} = {help}\n")).unwrap_or_default();
+            let help = finding
+                .help
+                .as_ref()
+                .map(|help| {
+                    // Further lines stand below the first.
+                    format!("{margin} = {}\n", help.replace('\n', &format!("\n{margin}   ")))
+                })
+                .unwrap_or_default();
             out.push_str(&format!(
                 "{}: {}\n{margin}--> {}:{number}:{column}\n{number} | {line}\n{margin} | {caret}\n{help}\n",
                 paint(code, &format!("{name}[{}]", finding.code)),

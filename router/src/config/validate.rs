@@ -10,7 +10,7 @@ use std::{
 };
 
 use http::HeaderName;
-use router_core::filter;
+use router_core::{filter, transform};
 use router_http::{
     codes::EXPOSED,
     listener::{Exposure, exposed},
@@ -435,6 +435,14 @@ fn route(name: &str, route: &Route, cx: &mut Cx<'_>) {
     }
     if route.retry.delay_min > route.retry.delay_max {
         cx.error(&retry("delay_min"), "`delay_min` is longer than `delay_max`", "exchange the two, or leave one out");
+    }
+    if let Some(spec) = route.transform.as_ref().map(super::Transform::spec)
+        && let Err(transform::Error { path, message, .. }) = transform::Transform::parse(&spec)
+    {
+        let keys = ["routes", name, "transform"];
+        let span = cx.root.get(&keys).and_then(|node| node.place_of_path(&path));
+        let span = span.unwrap_or_else(|| cx.root.place(&keys));
+        cx.findings.push(Finding::error(span, format!("{path}: {message}")).code(codes::TRANSFORM_REFUSED));
     }
     let Some(spec) = route.filter.as_ref().map(super::Filter::spec) else { return };
     if let Err(filter::Error { path, message, .. }) = filter::Filter::parse(spec) {

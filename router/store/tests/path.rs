@@ -113,6 +113,7 @@ fn topology(sinks: &[(&Arc<Sink>, Option<&str>)]) -> Topology {
             .map(|(s, kind)| RouteSpec {
                 name: RouteName::new(s.name).unwrap(),
                 bus: BusName::new("default").unwrap(),
+                transform: None,
                 filter: kind.map(|k| Spec::Pattern(serde_json::json!({ "type": [k] }))),
                 target: TargetName::new(s.name).unwrap(),
                 retry,
@@ -367,4 +368,34 @@ async fn purged_dead_letters_are_gone_for_good_and_counted() {
     assert_eq!(path.redrive(&Selection::default()).await.unwrap().redriven, 0);
     assert!(path.dead_letters(&Selection::default(), all).await.unwrap().is_empty());
     path.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+/// A time, so that a transform can make an attribute `time` of this type, and of `bad` it cannot.
+const GOOD: &str = "2026-01-15T06:30:17Z";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_transformed_is_a_dead_letter_and_the_lane_goes_on() {
+    let store = Arc::new(MemoryStore::new());
+    let sink = sink("a");
+    let mut topology = topology(&[(&sink, None)]);
+    let set = serde_json::json!({"attributes": {"time": "<$.type>"}, "data": {"was": "<$.data.n>"}});
+    topology.routes[0].transform = Some(router_core::transform::Spec::Set(set));
+    // With the breaker open, what cannot be transformed comes up as the probe, too.
+    sink.down.store(true, Ordering::SeqCst);
+    let path = Path::start(store.clone() as Arc<dyn Store>, topology, Arc::new(SystemClock::new())).await.unwrap();
+    publish(&path, 0, 60, |n| if n % 3 == 0 { "bad" } else { GOOD }).await;
+    until("a call", || sink.calls.load(Ordering::SeqCst) > 0).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    sink.down.store(false, Ordering::SeqCst);
+    settled(&path).await;
+    assert_eq!(count(&sink), 40);
+    assert!(
+        sink.got.lock().unwrap().keys().all(|id| id.parse::<usize>().unwrap() % 3 != 0),
+        "the target never saw them"
+    );
+    let page = Page { after: None, count_max: 100 };
+    let letters = path.dead_letters(&Selection::default(), page).await.unwrap();
+    assert_eq!(letters.len(), 20);
+    assert!(letters.iter().all(|l| &*l.reason == "transform-invalid" && l.note.contains("time")), "{:?}", letters[0]);
+    path.stop(Duration::from_secs(10)).await.unwrap();
 }

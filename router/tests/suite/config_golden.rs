@@ -34,6 +34,50 @@ fn every_mistake_of_a_file_is_found_at_once() {
     insta::assert_snapshot!(loaded.report.to_text(false));
 }
 
+/// One test holds; the others fail, each in its way.
+const TESTS: &str = r#"
+sources: { web: { http: { path: /events } } }
+targets: { kitchen: { http: { url: 'http://127.0.0.1:9001/' } } }
+buses: { night: {} }
+routes:
+  orders: { filter: { pattern: { type: [coffee.order.created], data: { total: [{ numeric: ['>', 5] }] } } }, to: kitchen }
+  all: { to: kitchen }
+  later: { bus: night, to: kitchen }
+tests:
+  it holds:
+    event: { specversion: '1.0', id: '1', source: /s, type: coffee.order.created, data: { total: 7.5 } }
+    reaches: [orders, all]
+  too cheap:
+    event: { specversion: '1.0', id: '1', source: /s, type: coffee.order.created, data: { total: 4.5 } }
+    reaches: [orders, later]
+  nowhere:
+    event: { specversion: '1.0', id: '1', source: /s, type: x }
+    reaches: []
+  no such route:
+    event: { specversion: '1.0', id: '1', source: /s, type: x }
+    reaches: [al]
+  no event:
+    event: { specversion: '1.0', id: '1', type: x }
+    reaches: [all]
+"#;
+
+#[test]
+fn a_test_that_fails_says_what_was_missing_and_why() {
+    insta::assert_snapshot!(config::load("gocoffee.yaml", TESTS).report.to_text(false));
+}
+
+#[test]
+fn a_transform_that_means_nothing_is_refused_at_its_place() {
+    let text = "
+sources: { web: { http: { path: /events } } }
+targets: { kitchen: { http: { url: 'http://127.0.0.1:9001/' } } }
+routes:
+  one: { transform: { input: { paths: { total: $.detail.total }, template: '{\"total\": <totl>}' } }, to: kitchen }
+  two: { transform: { set: { attributes: { id: '2' } } }, to: kitchen }
+";
+    insta::assert_snapshot!(config::load("gocoffee.yaml", text).report.to_text(false));
+}
+
 #[test]
 fn findings_read_as_json_too() {
     let loaded = config::load("gocoffee.yaml", "listen: 0.0.0.0:80\nsources: {}\n");

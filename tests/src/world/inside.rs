@@ -198,6 +198,7 @@ fn topology(routes: &[Route], wrap: Wrap<'_>) -> Topology {
     let spec = |route: &Route| RouteSpec {
         name: RouteName::new(&route.name).expect("a name"),
         bus: bus(),
+        transform: None,
         filter: route.pattern.clone().map(filter::Spec::Pattern),
         target: TargetName::new(route.target()).expect("a name"),
         retry: route.retry,

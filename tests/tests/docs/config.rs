@@ -10,6 +10,7 @@ fn base() -> Value {
         "sources": {"name": {"http": {"path": "/events"}}},
         "targets": {"name": {"http": {"url": "http://127.0.0.1:9001/"}}},
         "routes": {"name": {"to": "name"}},
+        "tests": {"name": {"event": {"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}, "reaches": ["name"]}},
     })
 }
 

@@ -2,9 +2,9 @@ use router_core::filter::{Filter, Spec};
 use schemas::Event;
 use serde_json::Value;
 
-/// Blocks of the page: what stands behind ```` ```json ````, and the text.
-fn blocks() -> Vec<(String, String)> {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/filters.md")).unwrap();
+/// Blocks of a page: what stands behind ```` ```json ````, and the text.
+pub fn blocks(name: &str) -> Vec<(String, String)> {
+    let page = std::fs::read_to_string(format!("{}/../{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let mut blocks = Vec::new();
     let mut lines = page.lines();
     while let Some(line) = lines.next() {
@@ -31,7 +31,7 @@ fn filters(text: &str) -> Vec<String> {
 fn the_examples_of_the_page_do_what_it_says() {
     let mut event: Option<Event> = None;
     let mut held = 0;
-    for (kind, text) in blocks() {
+    for (kind, text) in blocks("docs/filters.md") {
         if kind == "event" {
             event = Some(schemas::json::decode(text.as_bytes()).unwrap_or_else(|e| panic!("{e}: {text}")));
             continue;

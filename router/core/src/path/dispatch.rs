@@ -24,6 +24,7 @@ use crate::{
     stats::{Stats, Status},
     store::{Change, DeadLetter, Durability, Error, Ledger, Log, Pending, Record},
     target::{Delivery, Outcome, Target},
+    transform::{Context, Failure, Transform},
 };
 
 /// From one commit to the next, while there is something to commit.
@@ -47,6 +48,7 @@ pub(super) enum Msg {
         lane: usize,
         probe: bool,
         outcomes: Vec<(Offset, Outcome)>,
+        spoiled: Vec<(Offset, Failure)>,
     },
     Paged {
         lane: usize,
@@ -97,6 +99,7 @@ pub(super) struct Dispatcher {
     stats: Arc<Stats>,
     known: status::Static,
     gates: Arc<Gates>,
+    event_bytes_max: usize,
     tx: mpsc::UnboundedSender<Msg>,
     jitter: Jitter,
     tasks: JoinSet<()>,
@@ -142,6 +145,7 @@ impl Dispatcher {
             stats: parts.stats.clone(),
             known: status::Static::new(parts),
             gates: parts.gates.clone(),
+            event_bytes_max: parts.topology.event_bytes_max,
             tx,
             jitter: Jitter(parts.clock.seed()),
             tasks: JoinSet::new(),
@@ -229,7 +233,8 @@ impl Dispatcher {
     fn hear(&mut self, msg: Msg) -> Result<(), Error> {
         let now = self.now();
         match msg {
-            Msg::Finished { target, lane, probe, outcomes } => {
+            Msg::Finished { target, lane, probe, outcomes, spoiled } => {
+                self.set.spoiled((target, lane), probe, outcomes.len(), spoiled, now);
                 let name = self.set.target(target).map(|(t, _)| t.name().clone());
                 let why = outcomes.first().and_then(|(_, o)| o.facts().note.clone()).unwrap_or_default();
                 match (self.set.finished(target, lane, probe, outcomes, now), name) {
@@ -363,8 +368,11 @@ impl Dispatcher {
         match job {
             Job::Deliver { target, lane, probe, batch } => {
                 let Some((goal, deadline)) = self.set.target(target) else { return };
-                let answer = Answer { tx, target, lane, probe, offsets: batch.iter().map(|d| d.id.offset).collect() };
-                self.tasks.spawn(deliver(goal, deadline, batch, answer));
+                let transform = self.set.route(lane).and_then(|route| route.transform.clone());
+                let offsets = batch.iter().map(|d| d.id.offset).collect();
+                let answer = Answer { tx, target, lane, probe, offsets, spoiled: Vec::new() };
+                let shape = transform.map(|transform| Shape { transform, event_bytes_max: self.event_bytes_max });
+                self.tasks.spawn(deliver(goal, deadline, shape, batch, answer));
             }
             Job::Page { lane, id, what, count_max } => {
                 let (ledger, log) = (self.ledger.clone(), self.logs.get(&id.bus).cloned());
@@ -399,13 +407,41 @@ struct Answer {
     lane: usize,
     probe: bool,
     offsets: Vec<Offset>,
+    /// Of whose events nothing could be made.
+    spoiled: Vec<(Offset, Failure)>,
 }
 
 impl Answer {
     fn give(&mut self, outcomes: Vec<Outcome>) {
         let outcomes = std::mem::take(&mut self.offsets).into_iter().zip(outcomes).collect();
+        let spoiled = std::mem::take(&mut self.spoiled);
         let Answer { target, lane, probe, .. } = *self;
-        self.tx.send(Msg::Finished { target, lane, probe, outcomes }).unwrap_or_default();
+        self.tx.send(Msg::Finished { target, lane, probe, outcomes, spoiled }).unwrap_or_default();
+    }
+}
+
+/// What a lane makes of its events.
+struct Shape {
+    transform: Arc<Transform>,
+    event_bytes_max: usize,
+}
+
+impl Shape {
+    /// What the target gets, and of what nothing could be made.
+    fn apply(&self, batch: Vec<Delivery>) -> (Vec<Delivery>, Vec<(Offset, Failure)>) {
+        let (mut made, mut spoiled) = (Vec::with_capacity(batch.len()), Vec::new());
+        for delivery in batch {
+            let context = Context {
+                route: delivery.route.as_str(),
+                appended: delivery.appended,
+                event_bytes_max: self.event_bytes_max,
+            };
+            match self.transform.apply(&delivery.event, &context) {
+                Ok(event) => made.push(Delivery { event, ..delivery }),
+                Err(failure) => spoiled.push((delivery.id.offset, failure)),
+            }
+        }
+        (made, spoiled)
     }
 }
 
@@ -423,7 +459,21 @@ impl Drop for Answer {
     }
 }
 
-async fn deliver(target: Arc<dyn Target>, deadline: Duration, batch: Vec<Delivery>, mut answer: Answer) {
+async fn deliver(
+    target: Arc<dyn Target>,
+    deadline: Duration,
+    shape: Option<Shape>,
+    batch: Vec<Delivery>,
+    mut answer: Answer,
+) {
+    let mut batch = batch;
+    if let Some(shape) = shape {
+        (batch, answer.spoiled) = shape.apply(batch);
+        answer.offsets = batch.iter().map(|d| d.id.offset).collect();
+        if batch.is_empty() {
+            return answer.give(Vec::new());
+        }
+    }
     let started = tokio::time::Instant::now();
     let outcomes = tokio::time::timeout(deadline, target.deliver(&batch)).await;
     let took = started.elapsed();

@@ -21,6 +21,7 @@ use crate::{
     settle::RetryPolicy,
     stats::RouteStats,
     store::{Attempts, Pending},
+    transform::Transform,
 };
 
 /// Deliveries of one lane that are ready or in flight in memory.
@@ -118,6 +119,7 @@ pub(super) struct Route {
     pub name: RouteName,
     pub retry: RetryPolicy,
     pub backlog: BacklogLimits,
+    pub transform: Option<Arc<Transform>>,
     pub stats: Arc<RouteStats>,
 }
 
@@ -129,6 +131,7 @@ impl Route {
             name: id.nameless(),
             retry: RetryPolicy::default(),
             backlog: BacklogLimits::default(),
+            transform: None,
             stats: Arc::default(),
         }
     }

@@ -38,6 +38,7 @@ use crate::{
     stats::{BreakerState, LaneStateName, TargetStatus},
     store::{Attempts, Change, DeadLetter, Epochs, LaneState, Pending, Record},
     target::{BatchLimits, Delivery, Facts, Outcome, Scope, Target},
+    transform::Failure,
 };
 
 /// Due entries read from the ledger at a time, those in memory on top.
@@ -468,6 +469,29 @@ impl OpenSet {
             goal.breaker.probe_sent();
         }
         Some(Job::Deliver { target, lane, probe, batch })
+    }
+
+    /// The route of a lane.
+    pub fn route(&self, lane: usize) -> Option<Arc<Route>> {
+        self.lanes.get(lane).map(|l| l.route.clone())
+    }
+
+    /// Deliveries of a call that its target never saw, since nothing could be made of their events: dead letters,
+    /// which say nothing of the target. To be told before [`OpenSet::finished`], with how many it did see.
+    pub fn spoiled(
+        &mut self,
+        (target, at): (usize, usize),
+        probe: bool,
+        seen: usize,
+        spoiled: Vec<(Offset, Failure)>,
+        now: Now,
+    ) {
+        if let Some(goal) = self.targets.get_mut(target).filter(|_| probe && seen == 0) {
+            goal.breaker.probe_void();
+        }
+        for (offset, Failure { code, message }) in spoiled {
+            self.bury(at, offset, code, message.into(), now);
+        }
     }
 
     /// How to call a target.

@@ -106,6 +106,13 @@ impl Breaker {
         }
     }
 
+    /// The probe never reached the target: the next one may be sent at once.
+    pub fn probe_void(&mut self) {
+        if let Some(o) = &mut self.opening {
+            o.probing = false;
+        }
+    }
+
     /// Takes an attempt into account; `jitter` in `0.0..1.0`.
     pub fn judge(&mut self, seen: Seen<'_>, now: Duration, jitter: f64) -> Verdict {
         match seen.outcome {
