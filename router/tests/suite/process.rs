@@ -27,7 +27,7 @@ async fn ready(lines: &mut Lines<BufReader<ChildStderr>>) -> serde_json::Value {
 #[tokio::test]
 async fn help_of_every_command_has_examples_and_stays_as_it_is() {
     let mut all = String::new();
-    let commands: [&[&str]; 16] = [
+    let commands: [&[&str]; 19] = [
         &[],
         &["serve"],
         &["check"],
@@ -45,6 +45,8 @@ async fn help_of_every_command_has_examples_and_stays_as_it_is() {
         &["filter", "eval"],
         &["explain"],
         &["recover"],
+        &["transform"],
+        &["transform", "test"],
     ];
     for command in commands {
         let (exit, out, _) = run(&[command, &["--help"]].concat(), "").await;

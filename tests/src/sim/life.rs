@@ -299,12 +299,12 @@ impl Life {
                 name: bus(),
                 dedupe_age: Duration::from_secs(24 * 3600),
                 dedupe_entries_max: 100_000,
-                retention: Retention::default(),
+                retention: Retention { age_max: None, bytes_max: self.archive_bytes_max },
             }],
             routes: self.routes.iter().map(spec).collect(),
             targets: super::TARGETS.iter().zip(limits).map(target).collect(),
             event_bytes_max: 1 << 20,
-            budgets: Budgets::default(),
+            budgets: Budgets { sweep_every: Duration::from_millis(500), ..Budgets::default() },
         }
     }
 }

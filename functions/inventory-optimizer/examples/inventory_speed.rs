@@ -1,4 +1,4 @@
-//! How long a forecast of 1,000 items takes: `cargo run --release -p inventory-optimizer --example measure`.
+//! How long a forecast of 1,000 items takes: `cargo run --release -p inventory-optimizer --example inventory_speed`.
 //!
 //! Eight weeks of days for each item; a mix as in a shop (most regular with a week's course, a quarter intermittent),
 //! and the worst case, all of them regular. The whole handler: JSON in, JSON out.

@@ -1,4 +1,4 @@
-//! How long a price update takes with 200 tokens on 10 venues known: `cargo run --release -p defi-scanner --example measure`.
+//! How long a price update takes with 200 tokens on 10 venues known: `cargo run --release -p defi-scanner --example scanner_speed`.
 //!
 //! Each venue lists every token against four dollar and ether tokens: 7,840 markets, half of them pools. The whole
 //! handler: JSON in, JSON out. A quiet update gains nothing; a gaining one opens many cycles at once.

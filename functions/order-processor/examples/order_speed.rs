@@ -1,5 +1,5 @@
 //! How long the handler takes for an order of about 1 KiB:
-//! `cargo run --release -p order-processor --example speed`.
+//! `cargo run --release -p order-processor --example order_speed`.
 
 use std::time::Instant;
 
