@@ -33,7 +33,7 @@ mod de;
 mod load;
 
 /// Tests of routes.
-mod tests;
+mod cases;
 
 /// What no single value can tell: names that must exist, paths that must differ.
 mod validate;

@@ -42,7 +42,7 @@ fn large(n: u64) -> Coffee {
 async fn low_limits_for_a_long_time_lose_nothing() {
     let (lasting, phase) = if long() { (30 * 60, 20) } else { (12, 3) };
     let (lasting, phase) = (Duration::from_secs(lasting), Duration::from_secs(phase));
-    let store = |data: &Path| json!({"disk": {"path": data, "bytes_max": "24MiB", "free_min": "1MiB"}});
+    let store = |data: &Path| json!({"disk": {"path": data, "bytes_max": "24MiB", "free_min": "64MiB"}});
     let place = Place::with_store(None, store);
     let (sink, mut shut) = (Sink::start().await, Sink::closed());
     sink.script("flaky", Rule::status(500).every(5).attempts_max(1));

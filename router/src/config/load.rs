@@ -4,9 +4,9 @@
 use std::{ops::Range, path::Path};
 
 use super::{
-    Config, de,
+    Config, cases, de,
     report::{Report, Severity},
-    tests, validate, yaml,
+    validate, yaml,
 };
 
 /// What came of a file.
@@ -44,7 +44,7 @@ pub fn load(name: &str, source: &str) -> Loaded {
             validate::validate(config, root, &mut findings);
             // What cannot be read was said; what it would do cannot be.
             if findings.iter().skip(before).all(|f| f.severity != Severity::Error) {
-                tests::run(config, root, &mut findings);
+                cases::run(config, root, &mut findings);
             }
         }
     }

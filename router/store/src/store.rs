@@ -137,7 +137,7 @@ impl DiskStore {
             }
             let opened = match DiskLedger::open(&ledger, options.ledger.clone()) {
                 Err(StoreError::NoSpace(why)) if ballast::set(&dir, 0, false)? => {
-                    tracing::warn!(dir = %dir.display(), %why, "no space to open the ledger: the ballast is given back");
+                    tracing::warn!(code = %router_core::codes::STORE_FULL, dir = %dir.display(), %why, "no space to open the ledger: the ballast is given back");
                     DiskLedger::open(&ledger, options.ledger.clone())
                 }
                 other => other,
@@ -251,7 +251,7 @@ impl Store for DiskStore {
         let open = || DiskLog::open(Arc::new(RealFiles), &dir, bus, self.options.log.clone());
         let log = match open().await {
             Err(StoreError::NoSpace(why)) if self.ballast(false).await? => {
-                tracing::warn!(%bus, %why, "no space to open the log: the ballast is given back");
+                tracing::warn!(code = %router_core::codes::STORE_FULL, %bus, %why, "no space to open the log: the ballast is given back");
                 open().await
             }
             other => other,

@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -56,9 +56,11 @@ pub(super) struct Gate {
 pub(super) struct Space {
     /// Wakes the sweeper.
     pub wake: Notify,
-    /// Bytes that may be appended before it has to measure again.
-    left: AtomicI64,
-    wake_at: AtomicI64,
+    /// Bytes that were appended since the start.
+    appended: AtomicU64,
+    /// What `appended` may grow to before the store has to be measured again.
+    limit: AtomicU64,
+    wake_at: AtomicU64,
     /// The ledger found no space since the sweeper looked last.
     ledger_short: AtomicBool,
     now: Mutex<DiskStatus>,
@@ -68,8 +70,9 @@ impl Default for Space {
     fn default() -> Self {
         Space {
             wake: Notify::new(),
-            left: AtomicI64::new(i64::MAX),
-            wake_at: AtomicI64::new(0),
+            appended: AtomicU64::new(0),
+            limit: AtomicU64::new(u64::MAX),
+            wake_at: AtomicU64::new(u64::MAX),
             ledger_short: AtomicBool::new(false),
             now: Mutex::default(),
         }
@@ -79,11 +82,15 @@ impl Default for Space {
 impl Space {
     /// So many bytes were appended.
     pub fn appended(&self, bytes: u64) {
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        let before = self.left.fetch_sub(bytes, Ordering::Relaxed);
-        if before.saturating_sub(bytes) <= self.wake_at.load(Ordering::Relaxed) {
+        let before = self.appended.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) >= self.wake_at.load(Ordering::Relaxed) {
             self.wake.notify_one();
         }
+    }
+
+    /// Where the count of appended bytes is: to be asked before the store is measured.
+    pub fn mark(&self) -> u64 {
+        self.appended.load(Ordering::Relaxed)
     }
 
     /// A write found no space: the sweeper looks at once.
@@ -99,12 +106,13 @@ impl Space {
         self.ledger_short.swap(false, Ordering::Relaxed)
     }
 
-    /// The store was measured: so many bytes may be appended before it must be again; `None`: any number.
-    pub fn measured(&self, now: DiskStatus, room: Option<u64>) {
-        let room = room.map_or(i64::MAX, |room| i64::try_from(room).unwrap_or(i64::MAX));
+    /// The store was measured after `mark`: from there on so many bytes may be appended before it must be
+    /// again; `None`: any number. What came in while it was measured counts.
+    pub fn measured(&self, now: DiskStatus, mark: u64, room: Option<u64>) {
         *self.now.lock().unwrap_or_else(PoisonError::into_inner) = now;
-        self.wake_at.store(if room == i64::MAX { i64::MIN } else { room / 4 * 3 }, Ordering::Relaxed);
-        self.left.store(room, Ordering::Relaxed);
+        let within = |room: u64| mark.saturating_add(room);
+        self.wake_at.store(room.map_or(u64::MAX, |room| within(room / 4)), Ordering::Relaxed);
+        self.limit.store(room.map_or(u64::MAX, within), Ordering::Relaxed);
     }
 
     /// What was measured last.
@@ -113,7 +121,7 @@ impl Space {
     }
 
     fn refuses(&self) -> Option<String> {
-        if self.left.load(Ordering::Relaxed) > 0 {
+        if self.mark() < self.limit.load(Ordering::Relaxed) {
             return None;
         }
         let now = self.status();

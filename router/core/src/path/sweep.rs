@@ -174,6 +174,7 @@ impl Sweeper {
 
     /// Measures the store and tells the intakes. Returns how many bytes must go.
     async fn measure(&mut self) -> Result<u64, Error> {
+        let mark = self.gates.space.mark();
         let usage = self.store.usage().await?;
         let used = usage.total();
         let (level, over) = retain::level(&self.budget, used, usage.free, self.state.level);
@@ -211,7 +212,7 @@ impl Sweeper {
             level,
             refuses: self.state.refuses.clone(),
         };
-        self.gates.space.measured(status, room(level, left));
+        self.gates.space.measured(status, mark, room(level, left));
         Ok(over)
     }
 
@@ -328,7 +329,7 @@ impl Sweeper {
                 if self.state.refuses.as_deref() != Some(&why) {
                     tracing::warn!(code = %codes::DISK_FULL, %why, "the disk is full and the archive has nothing to give: intake refuses until there is space");
                     let status = DiskStatus { refuses: Some(why.clone()), ..self.gates.space.status() };
-                    self.gates.space.measured(status, Some(0));
+                    self.gates.space.measured(status, 0, Some(0));
                     self.state.refuses = Some(why);
                 }
             }

