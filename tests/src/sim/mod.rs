@@ -282,6 +282,22 @@ impl World {
             .expect("a runtime on this thread")
     }
 
+    fn life(&mut self, routes: &[Route], end: End) -> Life {
+        Life {
+            routes: routes.to_vec(),
+            targets: self.targets.clone(),
+            publishers: self.publishers.clone(),
+            store: self.store.clone(),
+            trace: self.trace.clone(),
+            wall_us: self.wall_us,
+            rng: self.rng.fork(),
+            batch_max: self.batch_max,
+            archive_bytes_max: self.archive_bytes_max,
+            totals: Totals::default(),
+            end,
+        }
+    }
+
     /// One life, up to its end; the store is what the next one finds.
     fn live(&mut self, routes: &[Route], last: bool) {
         self.targets.restarted();
@@ -297,19 +313,7 @@ impl World {
             let mood = if self.rng.chance(40) { Mood::Good } else { *self.rng.pick(&MOODS) };
             self.targets.set(target, mood);
         }
-        let mut life = Life {
-            routes: routes.to_vec(),
-            targets: self.targets.clone(),
-            publishers: self.publishers.clone(),
-            store: self.store.clone(),
-            trace: self.trace.clone(),
-            wall_us: self.wall_us,
-            rng: self.rng.fork(),
-            batch_max: self.batch_max,
-            archive_bytes_max: self.archive_bytes_max,
-            totals: Totals::default(),
-            end,
-        };
+        let mut life = self.life(routes, end);
         self.trace.note("life", &[&format!("{end:?}"), &self.wall_us.to_string()]);
         let runtime = World::runtime();
         let lived = runtime.block_on(life.run(&mut self.chronicle));
@@ -343,19 +347,7 @@ impl World {
         for target in TARGETS {
             self.targets.set(target, Mood::Good);
         }
-        let mut life = Life {
-            routes: routes.to_vec(),
-            targets: self.targets.clone(),
-            publishers: self.publishers.clone(),
-            store: self.store.clone(),
-            trace: self.trace.clone(),
-            wall_us: self.wall_us,
-            rng: self.rng.fork(),
-            batch_max: self.batch_max,
-            archive_bytes_max: self.archive_bytes_max,
-            totals: Totals::default(),
-            end: End::Stop,
-        };
+        let mut life = self.life(routes, End::Stop);
         let settled = World::runtime().block_on(life.settle(&mut self.chronicle));
         self.totals.merge(&life.totals);
         match settled {
