@@ -116,6 +116,25 @@ impl std::fmt::Debug for DiskStore {
 
 /// Offsets that an error names.
 const NAMED_MAX: usize = 10;
+/// Offsets below the log that are looked through at a time: a start takes little memory whatever is owed.
+const CHECKED_AT_ONCE: u64 = 1 << 20;
+
+/// Offsets that are owed and held by nothing.
+#[derive(Default)]
+struct Missing {
+    count: usize,
+    first: Vec<Offset>,
+    last: Offset,
+}
+
+impl Missing {
+    /// More of them, each higher than those before.
+    fn add(&mut self, offsets: &[Offset]) {
+        self.count += offsets.len();
+        self.first.extend(offsets.iter().take(NAMED_MAX - self.first.len()));
+        self.last = offsets.last().copied().unwrap_or(self.last);
+    }
+}
 
 type Logs = BTreeMap<BusName, Arc<DiskLog>>;
 
@@ -155,9 +174,14 @@ impl DiskStore {
         let span = self.ledger.spans().get(bus).copied().unwrap_or_default();
         let bounds = log.bounds();
         check(bus, bounds, span)?;
-        let Some((low, _)) = span.pending.filter(|(low, _)| *low < bounds.0) else { return Ok(()) };
-        let owed = self.ledger.owed(bus, low..bounds.0).await?;
-        check_held(bus, bounds.0, &log.unheld(owed).await?)
+        let (mut from, mut missing) = (span.pending.map_or(bounds.0, |(low, _)| low), Missing::default());
+        while from < bounds.0 {
+            let to = bounds.0.min(Offset(from.0.saturating_add(CHECKED_AT_ONCE)));
+            let owed = self.ledger.owed(bus, from..to).await?;
+            missing.add(&log.unheld(owed).await?);
+            from = to;
+        }
+        check_held(bus, bounds.0, &missing)
     }
 
     /// A clean stop: syncs and closes every log and the ledger, then lets the folder go. Every later
@@ -218,17 +242,17 @@ fn check(bus: &BusName, (first, tail): (Offset, Offset), span: Span) -> Result<(
 }
 
 /// Refuses entries below the log that no remnant holds.
-fn check_held(bus: &BusName, first: Offset, missing: &[Offset]) -> Result<(), StoreError> {
-    let Some((low, high)) = missing.first().zip(missing.last()) else { return Ok(()) };
-    let named: Vec<String> = missing.iter().take(NAMED_MAX).map(ToString::to_string).collect();
-    let more = if missing.len() > NAMED_MAX { ", …" } else { "" };
+fn check_held(bus: &BusName, first: Offset, missing: &Missing) -> Result<(), StoreError> {
+    let Missing { count, first: named, last: high } = missing;
+    let Some(low) = named.first() else { return Ok(()) };
+    let more = if *count > NAMED_MAX { ", …" } else { "" };
+    let named: Vec<String> = named.iter().map(ToString::to_string).collect();
     Err(StoreError::Damaged {
         place: format!("bus {bus}").into(),
         what: format!(
-            "the ledger owes {} events between offsets {low} and {high} ({}{more}) that lie below the log, which \
+            "the ledger owes {count} events between offsets {low} and {high} ({}{more}) that lie below the log, which \
              begins at {first}, and no remnant holds them; restore the whole data folder from one backup, or stop \
              owing them with `gocoffee recover --data DIR --clamp`",
-            missing.len(),
             named.join(", ")
         )
         .into(),

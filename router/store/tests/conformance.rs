@@ -8,6 +8,7 @@ mod conformance {
     mod disk_store;
     mod memory;
     mod model;
+    mod space;
 }
 
 /// A case that no suite names would never run.
