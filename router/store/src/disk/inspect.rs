@@ -301,10 +301,16 @@ pub fn set_aside(files: &dyn Files, dir: &Path, aside: &Path) -> Result<Vec<Dama
     inspect(files, dir).map(|left| left.damages)
 }
 
+/// Copies a file to a folder, under its own name or the next free one: a mend that is done again, or years
+/// later, must not write over what was kept first. A copy has its name once it is whole.
 fn keep_copy(files: &dyn Files, path: &Path, aside: &Path) -> io::Result<()> {
     create_dirs(files, aside)?;
-    let name = path.file_name().map(PathBuf::from).unwrap_or_default();
-    let (from, to) = (files.open(path)?, files.create(&aside.join(name))?);
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let there = files.list(aside)?;
+    let mut names = (1..).map(|n| if n == 1 { name.clone() } else { format!("{name}.{n}") });
+    let free = names.find(|name| !there.contains(name)).unwrap_or_default();
+    let passing = aside.join("passing");
+    let (from, to) = (files.open(path)?, files.create(&passing)?);
     let (mut at, mut buffer) = (0, vec![0; COPY_BYTES]);
     loop {
         let got = read_full_at(&*from, &mut buffer, at)?;
@@ -315,6 +321,7 @@ fn keep_copy(files: &dyn Files, path: &Path, aside: &Path) -> io::Result<()> {
         }
     }
     to.sync_data()?;
+    files.rename(&passing, &aside.join(free))?;
     files.sync_dir(aside)
 }
 

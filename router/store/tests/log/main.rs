@@ -7,6 +7,7 @@
 mod common;
 mod damage;
 mod faults;
+mod mend;
 mod model;
 mod power;
 mod real;
