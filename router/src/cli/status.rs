@@ -1,6 +1,9 @@
 //! `gocoffee status`: what the router is doing.
 
-use router_core::stats::{BreakerState, BusStatus, LaneStateName, TargetStatus};
+use router_core::{
+    retain::Level,
+    stats::{BreakerState, BusStatus, DiskStatus, LaneStateName, TargetStatus},
+};
 
 use super::{
     Admin, Done, Exit, Output,
@@ -59,6 +62,31 @@ fn rate(target: &TargetStatus) -> String {
     }
 }
 
+/// Bytes to three figures, in units of 1024.
+fn size(bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < units.len() {
+        (value, unit) = (value / 1024.0, unit + 1);
+    }
+    let name = units.get(unit).copied().unwrap_or_default();
+    if unit == 0 || value >= 99.95 { format!("{value:.0} {name}") } else { format!("{value:.1} {name}") }
+}
+
+/// How much space there is, and whether it is short.
+fn disk(disk: &DiskStatus) -> String {
+    let level = match disk.level {
+        Level::Calm => "calm",
+        Level::Short => "short: settled events go before their time",
+        Level::Full => "full: nothing is taken in",
+    };
+    let used = size(disk.used_bytes);
+    let budget = disk.bytes_max.map_or_else(|| used.clone(), |max| format!("{used} of {}", size(max)));
+    let free = disk.free_bytes.map(|free| format!(", {} free of at least {}", size(free), size(disk.free_bytes_min)));
+    format!("disk {level}; {budget} used{}\n", free.unwrap_or_default())
+}
+
 /// The status as tables.
 pub fn text(status: &Status, now: jiff::Timestamp) -> String {
     let buses = status.buses.iter().map(|b| {
@@ -86,7 +114,7 @@ pub fn text(status: &Status, now: jiff::Timestamp) -> String {
     let refuses = |b: &BusStatus| b.refuses.as_ref().map(|why| format!("bus {} takes nothing in: {why}\n", b.name));
     let refusals: String = status.buses.iter().filter_map(refuses).collect();
     [
-        head + &refusals,
+        head + &disk(&status.disk) + &refusals,
         table(&["BUS", "#FIRST", "#TAIL", "#UNMATCHED"], &buses.collect::<Vec<_>>()),
         table(
             &[
@@ -105,4 +133,38 @@ pub fn text(status: &Status, now: jiff::Timestamp) -> String {
         table(&["TARGET", "BREAKER", "#IN FLIGHT", "#DELIVERED", "RATE"], &targets.collect::<Vec<_>>()),
     ]
     .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 KiB"),
+            (1 << 20, "1.0 MiB"),
+            (150 << 20, "150 MiB"),
+            (3 << 39, "1.5 TiB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn disk_is_told_in_a_line() {
+        let status = DiskStatus {
+            used_bytes: 3 << 29,
+            bytes_max: Some(50 << 30),
+            free_bytes: Some(100 << 30),
+            free_bytes_min: 256 << 20,
+            level: Level::Calm,
+            refuses: None,
+        };
+        assert_eq!(disk(&status), "disk calm; 1.5 GiB of 50.0 GiB used, 100 GiB free of at least 256 MiB\n");
+        let memory = DiskStatus { bytes_max: None, free_bytes: None, level: Level::Full, ..status };
+        assert_eq!(disk(&memory), "disk full: nothing is taken in; 1.5 GiB used\n");
+    }
 }
