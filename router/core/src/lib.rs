@@ -9,6 +9,7 @@
 //! | 5 | plan | [`plan`] | |
 //! | 6 | deliver | [`target`] | nothing: sent again under the same [`id::DeliveryId`] |
 //! | 7 | settle | [`settle`] | done, retry at, or dead letter |
+//! | 9 | replay | [`replay`]: re-enters at 4 | the run's progress |
 //!
 //! [`path`] drives the steps and is the only file that spawns. Decisions are pure functions that take
 //! time and randomness as arguments; no cloud SDK, no HTTP and no disk is in this crate.
@@ -45,6 +46,9 @@ pub mod target;
 
 /// Step 7: what an attempt means for its delivery and its target.
 pub mod settle;
+
+/// Step 9: a stretch of the log, once more.
+pub mod replay;
 
 /// How long what is settled stays, and what gives way when space is short.
 pub mod retain;

@@ -18,7 +18,8 @@ use tokio::sync::watch;
 use crate::{
     clock::Timestamp,
     codes,
-    id::{BusId, BusName, DeliveryId, Epoch, LaneId, Offset, RouteId, RouteName, TargetName},
+    id::{BusId, BusName, DeliveryId, Epoch, LaneId, Offset, RouteId, RouteName, RunId, TargetName},
+    replay::Run,
 };
 
 /// What can go wrong with what is durable: one variant per decision of the caller.
@@ -351,6 +352,10 @@ pub enum Change {
         /// Its first offset.
         from: Offset,
     },
+    /// A run, in place of the one with the same id.
+    PutRun(Box<Run>),
+    /// A run that is over is not kept any more.
+    DropRun(RunId),
 }
 
 /// Everything small that a start reads at once.
@@ -372,6 +377,8 @@ pub struct State {
     pub versions: Vec<RouteVersion>,
     /// Lanes that have pending entries: how many, and the oldest offset.
     pub lanes: Vec<LaneState>,
+    /// Runs by id, those that are over and still kept too.
+    pub runs: Vec<Run>,
 }
 
 /// The epochs of deliveries. A store has one from its creation; `gocoffee recover` may begin another one
@@ -485,9 +492,10 @@ pub trait Ledger: Send + Sync + 'static {
     /// Dead letters, by id.
     async fn dead_letters(&self, which: &Selection, page: Page) -> Result<Vec<DeadLetter>, Error>;
 
-    /// Which records of a bus, among those in `range`, a pending entry or a dead letter refers to, and B,
-    /// all at one moment between two commits. Below B this only ever shrinks: entries come above it, and
-    /// a redrive puts an entry in the place of a dead letter in one commit.
+    /// Which records of a bus, among those in `range`, a pending entry or a dead letter refers to, B, and
+    /// whether a run has yet to read some of them, all at one moment between two commits. Below B this only
+    /// ever shrinks, but for the start of a run: entries come above it, or out of what a run holds, and a
+    /// redrive puts an entry in the place of a dead letter in one commit.
     async fn needed(&self, bus: BusId, range: Range<Offset>) -> Result<Needed, Error>;
 
     /// Pending entries and dead letters of all lanes, for `status` and the oracle: counted, not guessed.
@@ -502,6 +510,8 @@ pub struct Needed {
     pub planned: Offset,
     /// The offsets, rising, each once.
     pub offsets: Vec<Offset>,
+    /// A run that goes on or is paused has yet to read something of the range: see [`Run::holds`].
+    pub held: bool,
 }
 
 /// What the ledger holds of one lane.

@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use router_core::{
     clock::Timestamp,
     id::{BusId, DeliveryId, Epoch, LaneId, Offset, RouteId, RouteName, RunId, TargetName},
+    replay::{Replies, Run, RunCounts, RunRoute, RunState},
     store::{Admitted, Attempt, Attempts, DeadLetter, Ledger, Log, Pending, Record, SegmentKind},
 };
 use schemas::{Event, Form};
@@ -139,5 +140,34 @@ pub fn dead_letter(route: u32, offset: u64, reason: &str) -> DeadLetter {
         at: Timestamp(99),
         bytes: bytes_of(offset),
         attempts: attempts(),
+    }
+}
+
+/// A run of routes 1 and 2 over offsets 10 to 59, with every field set.
+pub fn replay_run(id: u32, next: u64, state: RunState) -> Run {
+    let counts = RunCounts { matched: 9, delivered: 5, dead_lettered: 2, ended: 1, replies_discarded: 3 };
+    let route = |route: u32| RunRoute {
+        route: RouteId(route),
+        name: RouteName::new(&format!("route-{route}")).unwrap(),
+        filter: r#"{"pattern":{"type":["a"]}}"#.into(),
+        counts,
+    };
+    Run {
+        id: RunId(id),
+        bus: BusId(1),
+        from: Offset(10),
+        to: Offset(60),
+        next: Offset(next),
+        routes: vec![route(1), route(2)],
+        filter: Some("null".into()),
+        rate: std::num::NonZeroU32::new(250),
+        replies: Replies::Admit,
+        state,
+        note: Some("damage".into()),
+        started: Timestamp(7),
+        opened_ms: u64::MAX,
+        ended: Some(Timestamp(99)),
+        read: 40,
+        skipped: 31,
     }
 }

@@ -19,7 +19,8 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use router_core::{
     clock::Timestamp,
-    id::{BusId, BusName, DeliveryId, Epoch, LaneId, Offset, RouteId, RouteName},
+    id::{BusId, BusName, DeliveryId, Epoch, LaneId, Offset, RouteId, RouteName, RunId},
+    replay::Run,
     store::{
         Admitted, Change, Chunk, DeadLetter, Durability, Error, Keyed, LaneCount, LaneState, Ledger, Log, Needed, Page,
         Pending, Record, RouteVersion, Segment, SegmentKind, Selection, State, Store, Usage,
@@ -523,7 +524,8 @@ impl Ledger for MemoryLedger {
             let here = entries.filter(|(lane, offset)| lane.bus == bus && range.contains(offset));
             let offsets: BTreeSet<Offset> = here.map(|(_, offset)| offset).collect();
             let planned = c.planned.get(&bus).copied().unwrap_or_default();
-            Needed { planned, offsets: offsets.into_iter().collect() }
+            let held = c.runs.values().any(|run| run.holds_any_of(bus, &range));
+            Needed { planned, offsets: offsets.into_iter().collect(), held }
         })
     }
 
@@ -545,6 +547,7 @@ struct Contents {
     buses: BTreeMap<BusName, BusId>,
     routes: BTreeMap<RouteName, RouteId>,
     versions: BTreeMap<(RouteId, BusId, Offset), RouteVersion>,
+    runs: BTreeMap<RunId, Run>,
 }
 
 impl Contents {
@@ -565,6 +568,7 @@ impl Contents {
             buses: BTreeMap::new(),
             routes: BTreeMap::new(),
             versions: BTreeMap::new(),
+            runs: BTreeMap::new(),
         }
     }
 
@@ -600,6 +604,12 @@ impl Contents {
             }
             Change::DropVersion { route, bus, from } => {
                 self.versions.remove(&(*route, *bus, *from));
+            }
+            Change::PutRun(run) => {
+                self.runs.insert(run.id, (**run).clone());
+            }
+            Change::DropRun(id) => {
+                self.runs.remove(id);
             }
         }
         Ok(())
@@ -654,6 +664,7 @@ impl Contents {
             routes: self.routes.iter().map(|(name, id)| (name.clone(), *id)).collect(),
             versions: self.versions.values().cloned().collect(),
             lanes: lanes.into_values().collect(),
+            runs: self.runs.values().cloned().collect(),
         }
     }
 

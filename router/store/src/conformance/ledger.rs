@@ -3,13 +3,14 @@
 use router_core::{
     clock::Timestamp,
     id::{BusId, BusName, Epoch, LaneId, Offset, RouteId, RouteName, RunId, TargetName},
+    replay::{Run, RunEnd, RunState},
     store::{
         Change, DeadLetter, Durability, Error, LaneCount, LaneState, Ledger, Needed, Page, Pending, RouteVersion,
         Selection,
     },
 };
 
-use super::{LedgerForm, attempts, bytes_of, dead_letter, lane, pending};
+use super::{LedgerForm, attempts, bytes_of, dead_letter, lane, pending, replay_run};
 
 /// Makes every case of the ledger a test of the form.
 #[macro_export]
@@ -42,6 +43,8 @@ macro_rules! ledger_suite {
             needed_lists_what_entries_and_dead_letters_refer_to
             needed_follows_each_change
             needed_is_of_one_moment
+            runs_list_by_id_and_read_back
+            open_run_holds_what_it_has_yet_to_read
             restart_keeps_everything
             empty_commit_is_a_commit
             commits_at_once_are_all_applied
@@ -606,6 +609,50 @@ pub async fn needed_is_of_one_moment<F: LedgerForm>() {
         }
     };
     tokio::join!(writer, reader);
+}
+
+/// With every field, in place of the one before; over a restart.
+pub async fn runs_list_by_id_and_read_back<F: LedgerForm>() {
+    let form = F::create().await;
+    let done = RunState::Ended(RunEnd::Done);
+    let put = |run: Run| Change::PutRun(Box::new(run));
+    let first = replay_run(1, 20, RunState::Running);
+    commit(form.ledger(), vec![put(replay_run(256, 30, RunState::Paused)), put(first.clone())]).await;
+    commit(form.ledger(), vec![put(replay_run(2, 30, done)), put(replay_run(1, 25, RunState::Running))]).await;
+    let form = form.reopen().await;
+    let [one, two, last] = [(1, 25, RunState::Running), (2, 30, done), (256, 30, RunState::Paused)]
+        .map(|(id, next, s)| replay_run(id, next, s));
+    assert_ne!(one, first);
+    assert_eq!(form.ledger().state().await.unwrap().runs, [one, two.clone(), last]);
+    commit(form.ledger(), vec![Change::DropRun(RunId(1)), Change::DropRun(RunId(256)), Change::DropRun(RunId(9))])
+        .await;
+    assert_eq!(form.ledger().state().await.unwrap().runs, [two]);
+}
+
+/// From its B to its end, of its own bus, as long as it goes on or may be resumed.
+pub async fn open_run_holds_what_it_has_yet_to_read<F: LedgerForm>() {
+    let form = F::create().await;
+    let ledger = form.ledger();
+    let put = async |next, state| commit(ledger, vec![Change::PutRun(Box::new(replay_run(1, next, state)))]).await;
+    let held = async |from, to| needed(ledger, 1, from..to).await.held;
+    assert!(!held(0, 1_000).await);
+    // Its end is 60.
+    put(20, RunState::Running).await;
+    for (from, to, expected) in [(0, 20, false), (0, 21, true), (30, 40, true), (59, 90, true), (60, 90, false)] {
+        assert_eq!(held(from, to).await, expected, "{from}..{to}");
+    }
+    assert!(!needed(ledger, 2, 0..1_000).await.held, "another bus");
+    put(50, RunState::Paused).await;
+    assert_eq!((held(0, 50).await, held(0, 51).await), (false, true));
+    put(60, RunState::Running).await;
+    assert!(!held(0, 1_000).await, "all of it is read");
+    for over in [RunState::Ending(RunEnd::Cancelled), RunState::Ended(RunEnd::NoSpace)] {
+        put(20, over).await;
+        assert!(!held(0, 1_000).await, "{over:?}");
+    }
+    put(20, RunState::Running).await;
+    commit(ledger, vec![Change::DropRun(RunId(1))]).await;
+    assert!(!held(0, 1_000).await, "it is gone");
 }
 
 /// Lazy commits too: a clean stop is no power loss.

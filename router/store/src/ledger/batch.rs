@@ -12,8 +12,8 @@ use router_core::{
 use super::{
     Inner,
     codec::{
-        META_BUS, META_ROUTE, META_RUNNING, dead_key, held_key, named_key, planned_key, ready_key, version_key,
-        waiting_key, write_entry, write_value,
+        META_BUS, META_ROUTE, META_RUNNING, dead_key, held_key, named_key, planned_key, ready_key, run_key,
+        version_key, waiting_key, write_entry, write_value,
     },
     lanes::Delta,
     lock, read_error, write_error,
@@ -128,6 +128,8 @@ impl Inner {
                 plan.set(Space::Versions, version_key(v.route, v.bus, v.from), write_value(v)?);
             }
             Change::DropVersion { route, bus, from } => plan.unset(Space::Versions, version_key(*route, *bus, *from)),
+            Change::PutRun(run) => plan.set(Space::Meta, run_key(run.id), write_value(run)?),
+            Change::DropRun(id) => plan.unset(Space::Meta, run_key(*id)),
         }
         Ok(())
     }

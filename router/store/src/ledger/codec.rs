@@ -10,6 +10,7 @@
 //! | | `planned/` bus u16 | offset u64 |
 //! | | `bus/` name | bus u16 |
 //! | | `route/` name | route u32 |
+//! | | `run/` run u32 | 1, postcard of `Run` |
 //! | `versions` | route u32, bus u16, from u64 | 1, postcard of `RouteVersion` |
 //! | `ready` | lane (bus u16, route u32, run u32), offset u64 | entry |
 //! | `waiting` | lane, due u64, offset u64 | entry |
@@ -47,6 +48,7 @@ pub(super) const META_RUNNING: &[u8] = b"running";
 pub(super) const META_PLANNED: &[u8] = b"planned/";
 pub(super) const META_BUS: &[u8] = b"bus/";
 pub(super) const META_ROUTE: &[u8] = b"route/";
+pub(super) const META_RUN: &[u8] = b"run/";
 
 const ENTRY: u8 = 1;
 
@@ -123,6 +125,10 @@ pub(super) fn version_key(route: RouteId, bus: BusId, from: Offset) -> Vec<u8> {
 
 pub(super) fn planned_key(bus: BusId) -> Vec<u8> {
     [META_PLANNED, &bus.0.to_be_bytes()].concat()
+}
+
+pub(super) fn run_key(run: RunId) -> Vec<u8> {
+    [META_RUN, &run.0.to_be_bytes()].concat()
 }
 
 pub(super) fn epochs_key(bus: BusId, from: Offset) -> Vec<u8> {

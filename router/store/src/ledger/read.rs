@@ -9,15 +9,16 @@ use fjall::{Guard, Readable, Snapshot};
 use router_core::{
     clock::Timestamp,
     id::{BusId, BusName, Epoch, LaneId, Offset, RouteId, RouteName},
+    replay::Run,
     store::{DeadLetter, Epochs, Error, LaneState, Needed, Page, Pending, RouteVersion, Selection, State},
 };
 
 use super::{
     Inner,
     codec::{
-        META_BUS, META_EPOCH_FIRST, META_EPOCHS, META_ROUTE, META_RUNNING, damaged, dead_key, held_from, read_entry,
-        read_epochs_key, read_held_key, read_ready_key, read_u16, read_u32, read_u64, read_value, read_waiting_key,
-        ready_key, waiting_key,
+        META_BUS, META_EPOCH_FIRST, META_EPOCHS, META_ROUTE, META_RUN, META_RUNNING, damaged, dead_key, held_from,
+        read_entry, read_epochs_key, read_held_key, read_ready_key, read_u16, read_u32, read_u64, read_value,
+        read_waiting_key, ready_key, waiting_key,
     },
     lanes::{Kind, Search},
     lock, read_error,
@@ -147,7 +148,8 @@ impl Inner {
                 offsets.insert(offset);
             }
         }
-        Ok(Needed { planned, offsets: offsets.into_iter().collect() })
+        let held = self.runs(&snapshot)?.iter().any(|run| run.holds_any_of(bus, range));
+        Ok(Needed { planned, offsets: offsets.into_iter().collect(), held })
     }
 
     pub(super) fn state(&self) -> Result<State, Error> {
@@ -173,7 +175,13 @@ impl Inner {
             })?,
             versions: versions.collect::<Result<_, _>>()?,
             lanes: lanes.collect::<Result<_, Error>>()?,
+            runs: self.runs(&snapshot)?,
         })
+    }
+
+    fn runs(&self, snapshot: &Snapshot) -> Result<Vec<Run>, Error> {
+        let runs = snapshot.prefix(&self.meta, META_RUN);
+        runs.map(|guard| read_value::<Run>("run", &guard.value().map_err(read_error)?)).collect()
     }
 
     fn epochs(&self, snapshot: &Snapshot) -> Result<Epochs, Error> {

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use proptest::{collection::vec, prelude::*};
 use router_core::{
     clock::Timestamp,
-    id::{BusId, BusName, LaneId, Offset, RouteId, RouteName},
+    id::{BusId, BusName, LaneId, Offset, RouteId, RouteName, RunId},
+    replay::{RunEnd, RunState},
     store::{Change, Durability, Ledger, Page, Pending, RouteVersion, Selection, Store},
 };
 use router_store::{
-    conformance::{attempts, bytes_of, dead_letter, lane, pending},
+    conformance::{attempts, bytes_of, dead_letter, lane, pending, replay_run},
     ledger::{DiskLedger, Options},
     memory::MemoryStore,
 };
@@ -27,6 +28,8 @@ enum Draw {
     Name(u16),
     PutVersion { route: u32, from: u64, gone: bool },
     DropVersion { route: u32, from: u64 },
+    PutRun { id: u32, next: u64, paused: bool },
+    DropRun(u32),
 }
 
 #[derive(Clone, Debug)]
@@ -48,6 +51,8 @@ fn draw() -> impl Strategy<Value = Draw> {
         1 => (0..4u16).prop_map(Draw::Name),
         1 => (1..4u32, 0..4u64, any::<bool>()).prop_map(|(route, from, gone)| Draw::PutVersion { route, from, gone }),
         1 => (1..4u32, 0..4u64).prop_map(|(route, from)| Draw::DropVersion { route, from }),
+        1 => (1..4u32, 0..60u64, any::<bool>()).prop_map(|(id, next, paused)| Draw::PutRun { id, next, paused }),
+        1 => (1..4u32).prop_map(Draw::DropRun),
     ]
 }
 
@@ -94,13 +99,19 @@ fn change(entries: &mut Entries, draw: Draw) -> Option<Change> {
         Draw::DropVersion { route, from } => {
             Change::DropVersion { route: RouteId(route), bus: BusId(1), from: Offset(from) }
         }
+        Draw::PutRun { id, next, paused } => {
+            let state = if paused { RunState::Paused } else { RunState::Ended(RunEnd::Done) };
+            Change::PutRun(Box::new(replay_run(id, next, state)))
+        }
+        Draw::DropRun(id) => Change::DropRun(RunId(id)),
     })
 }
 
 /// Everything that the port tells, but epoch and secret.
 async fn all_of(ledger: &dyn Ledger) -> String {
     let state = ledger.state().await.unwrap();
-    let mut all = format!("{:#?}", (state.running_ms, state.buses, state.routes, state.versions, state.lanes));
+    let mut all =
+        format!("{:#?}", (state.running_ms, state.buses, state.routes, state.versions, state.lanes, state.runs));
     all += &format!("{:#?}", ledger.count().await.unwrap());
     for bus in 0..3 {
         all += &format!("{:?}", ledger.planned(BusId(bus)).await.unwrap());
