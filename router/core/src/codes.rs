@@ -34,4 +34,13 @@ schemas::codes! {
     BACKLOG_FULL = "backlog-full",
     BACKLOG_AGE = "backlog-age",
     BACKLOG_BYTES = "backlog-bytes",
+    RUN_PAUSED = "R0140",
+    RUN_ENDED = "R0141",
+    REPLAY_RANGE = "replay-range",
+    REPLAY_ROUTE = "replay-route",
+    REPLAY_BUS = "replay-bus",
+    REPLAY_FILTER = "replay-filter",
+    REPLAY_LIMIT = "replay-limit",
+    NO_SUCH_REPLAY = "no-such-replay",
+    REPLAY_STATE = "replay-state",
 }

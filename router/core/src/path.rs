@@ -30,6 +30,9 @@ mod sweep;
 /// Dead letters: looked at, opened again, ended.
 mod letters;
 
+/// Replays: started, looked at, paused, ended.
+mod replay;
+
 /// What it looks like at one moment.
 mod status;
 
@@ -56,6 +59,7 @@ use self::{
 pub use self::{
     append::Intake,
     letters::{Purged, Redriven},
+    replay::{Asked, Place, Reading, Refused, Started},
 };
 use crate::{
     admit::{Rules, Window},
@@ -64,6 +68,7 @@ use crate::{
     filter::{self, Filter},
     id::{BusId, BusName, LaneId, Offset, RouteId, RouteName, TargetName},
     plan::{self, Planner, Wanted},
+    replay::RUN_AGE_MAX,
     retain::{BacklogLimits, DiskBudget, LetterLimits, Retention},
     settle::RetryPolicy,
     stats::{Stats, Status},
@@ -102,6 +107,8 @@ pub struct Budgets {
     pub waiting_total_max: usize,
     /// From one look at what is old or too much to the next.
     pub sweep_every: Duration,
+    /// Running time after which a replay ends.
+    pub run_age_max: Duration,
 }
 
 impl Default for Budgets {
@@ -112,6 +119,7 @@ impl Default for Budgets {
             dead_letters: LetterLimits::default(),
             waiting_total_max: WAITING_TOTAL_MAX,
             sweep_every: SWEEP_EVERY,
+            run_age_max: RUN_AGE_MAX,
         }
     }
 }
@@ -200,6 +208,8 @@ pub struct Path {
     stopping: CancellationToken,
     /// One change of dead letters at a time: each sees what the one before has committed.
     changing: Arc<Mutex<()>>,
+    /// Held while a stretch of a log is let go, and while a run starts.
+    trimming: Arc<Mutex<()>>,
     loops: Mutex<JoinSet<()>>,
 }
 
@@ -408,11 +418,11 @@ impl Parts {
             loops.spawn(plan_bus(bus, log, planner, from, plans.clone(), stopping.clone()));
         }
         loops.spawn(self.dispatcher(dispatcher.clone())?.run(messages, planned));
-        let changing = Arc::default();
-        loops.spawn(self.sweeper(dispatcher.clone(), &changing).run(stopping.clone()));
+        let (changing, trimming) = (Arc::default(), Arc::default());
+        loops.spawn(self.sweeper(dispatcher.clone(), &changing, &trimming).run(stopping.clone()));
         let Parts { ledger, logs, stats, .. } = self;
         let loops = Mutex::new(loops.set);
-        Ok(Path { stats, ledger, logs, intakes, dispatcher, failed, closing, stopping, changing, loops })
+        Ok(Path { stats, ledger, logs, intakes, dispatcher, failed, closing, stopping, changing, trimming, loops })
     }
 
     fn planners(&self) -> Result<Vec<(BusId, Planner)>, StartError> {
@@ -459,11 +469,17 @@ impl Parts {
         let mut set = OpenSet::new(self.state.epochs.clone(), self.topology.targets.clone(), routes);
         let planned: Vec<(BusId, Offset)> = self.planned.iter().map(|(bus, b)| (*bus, *b)).collect();
         set.waiting_total_max(self.topology.budgets.waiting_total_max);
+        set.runs(self.state.runs.clone(), self.topology.budgets.run_age_max, self.stats.replay.clone());
         set.resume(&planned, &self.state.lanes, &self.dead_letters);
         Ok(Dispatcher::new(set, self, tx))
     }
 
-    fn sweeper(&self, dispatcher: mpsc::UnboundedSender<Msg>, changing: &Arc<Mutex<()>>) -> Sweeper {
+    fn sweeper(
+        &self,
+        dispatcher: mpsc::UnboundedSender<Msg>,
+        changing: &Arc<Mutex<()>>,
+        trimming: &Arc<Mutex<()>>,
+    ) -> Sweeper {
         let names: HashMap<BusId, BusName> = self.state.buses.iter().map(|(name, id)| (*id, name.clone())).collect();
         let specs = |name: &BusName| self.topology.buses.iter().find(|b| &b.name == name).map(|b| b.retention);
         let budgets = self.topology.budgets;
@@ -481,6 +497,7 @@ impl Parts {
             gates: self.gates.clone(),
             dispatcher,
             changing: changing.clone(),
+            trimming: trimming.clone(),
             clock: self.clock.clone(),
             stats: self.stats.clone(),
             state: sweep::State::default(),

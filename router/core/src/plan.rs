@@ -34,13 +34,19 @@ pub fn filter_text(spec: Option<&Spec>) -> Arc<str> {
 
 fn read_filter(version: &RouteVersion, text: &str) -> Result<Filter, Error> {
     let fail = |error| Error { route: version.name.clone(), from: version.from, error };
-    let spec: Option<Spec> = serde_json::from_str(text).map_err(|e| {
-        fail(filter::Error { path: "filter".into(), message: format!("this version of gocoffee cannot read it: {e}") })
+    read_filter_text(text).map_err(fail)
+}
+
+/// The filter that [`filter_text`] wrote.
+///
+/// # Errors
+/// It is of another version of this program.
+pub fn read_filter_text(text: &str) -> Result<Filter, filter::Error> {
+    let spec: Option<Spec> = serde_json::from_str(text).map_err(|e| filter::Error {
+        path: "filter".into(),
+        message: format!("this version of gocoffee cannot read it: {e}"),
     })?;
-    match spec {
-        Some(spec) => Filter::parse(spec).map_err(fail),
-        None => Ok(Filter::all()),
-    }
+    spec.map_or(Ok(Filter::all()), Filter::parse)
 }
 
 /// What a configured route wants.

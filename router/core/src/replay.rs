@@ -11,11 +11,15 @@
 
 use std::{num::NonZeroU32, ops::Range, sync::Arc, time::Duration};
 
+use schemas::Event;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::Timestamp,
+    filter::{self, Filter, Matcher, Scratch},
     id::{BusId, Offset, RouteId, RouteName, RunId},
+    plan::read_filter_text,
+    store::{Chunk, Error, Record},
 };
 
 /// Running time of the router after which a run ends, whatever it has reached.
@@ -180,3 +184,153 @@ impl Run {
         self.routes.iter_mut().find(|r| r.route == route).map(|r| &mut r.counts)
     }
 }
+
+// ---------------------------------------------------------------------------------- the range
+
+/// An end of a range, as it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// This offset.
+    Offset(Offset),
+    /// The first event that was appended then or later.
+    Time {
+        /// When.
+        at: Timestamp,
+        /// What [`Log::seek`](crate::store::Log::seek) said of it.
+        found: Offset,
+    },
+}
+
+/// A range that is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RangeError {
+    /// It begins before what is kept.
+    #[error("offset {from} is no longer kept; the first event kept has offset {first}: begin there, or by time")]
+    Trimmed {
+        /// What was asked for.
+        from: Offset,
+        /// What there is.
+        first: Offset,
+    },
+    /// It ends behind the newest event.
+    #[error("offset {to} is behind the newest event; the range ends before offset {tail} at the latest")]
+    Beyond {
+        /// What was asked for.
+        to: Offset,
+        /// What there is.
+        tail: Offset,
+    },
+    /// Nothing is in it.
+    #[error("no event is in the range: it is from offset {from} up to, not including, offset {to}")]
+    Empty {
+        /// Its beginning.
+        from: Offset,
+        /// Its end.
+        to: Offset,
+    },
+}
+
+/// A range of offsets that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Its first offset.
+    pub from: Offset,
+    /// The offset behind its last one.
+    pub to: Offset,
+    /// It was to begin at a time from which on not everything may be kept any more.
+    pub clamped: bool,
+}
+
+/// Fixes a range to offsets; `bounds` are the first offset that is kept and the tail. Who names an offset
+/// that is gone is told so; who names a time gets what is kept from then on.
+///
+/// # Errors
+/// [`RangeError`] says what there is.
+pub fn span(from: Place, to: Option<Place>, (first, tail): (Offset, Offset)) -> Result<Span, RangeError> {
+    let (from, clamped) = match from {
+        Place::Offset(from) if from < first => return Err(RangeError::Trimmed { from, first }),
+        Place::Offset(from) => (from, false),
+        Place::Time { found, .. } => (found.max(first), found <= first && first > Offset(1)),
+    };
+    let to = match to {
+        Some(Place::Offset(to)) if to > tail => return Err(RangeError::Beyond { to, tail }),
+        Some(Place::Offset(to)) => to,
+        Some(Place::Time { found, .. }) => found.min(tail),
+        None => tail,
+    };
+    if from >= to { Err(RangeError::Empty { from, to }) } else { Ok(Span { from, to, clamped }) }
+}
+
+// ---------------------------------------------------------------------------------- what is in it
+
+/// Judges the records of a run.
+pub struct Selector {
+    matcher: Matcher,
+    own: Option<Filter>,
+}
+
+impl Selector {
+    /// By the filters of the routes, and the run's own on top.
+    ///
+    /// # Errors
+    /// The first filter that this program cannot read, with its route; `None`: the run's own.
+    pub fn new(routes: &[RunRoute], own: Option<&str>) -> Result<Self, (Option<RouteName>, filter::Error)> {
+        let read = |r: &RunRoute| match read_filter_text(&r.filter) {
+            Ok(filter) => Ok((r.route, filter)),
+            Err(e) => Err((Some(r.name.clone()), e)),
+        };
+        let routes = routes.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let own = own.map(read_filter_text).transpose().map_err(|e| (None, e))?;
+        Ok(Selector { matcher: Matcher::compile(routes), own })
+    }
+
+    /// The routes to which the event is owed, in rising order, into `out`.
+    pub fn owed(&self, event: &Event, scratch: &mut Scratch, out: &mut Vec<RouteId>) {
+        out.clear();
+        self.matcher.matches(event, scratch, out);
+        if !out.is_empty() && self.own.as_ref().is_some_and(|own| !own.matches(event)) {
+            out.clear();
+        }
+    }
+}
+
+/// What a read of a run found.
+#[derive(Clone, Debug, Default)]
+pub struct Read {
+    /// Where to read on.
+    pub next: Offset,
+    /// Events that were read.
+    pub read: u64,
+    /// Those that a route wants, and which routes.
+    pub hits: Vec<(Record, Vec<RouteId>)>,
+}
+
+/// The records of a chunk that was read from `from` on: those before `to`, until so many of them are wanted.
+///
+/// # Errors
+/// [`Error::Damaged`] for a record whose bytes are no event.
+pub fn select(selector: &Selector, chunk: &Chunk, to: Offset, hits_max: usize) -> Result<Read, Error> {
+    // A chunk without records ends at the tail, which lies at or behind the end of every range.
+    let mut found = Read { next: if chunk.records.is_empty() { to } else { chunk.next.min(to) }, ..Read::default() };
+    let (mut scratch, mut owed) = (Scratch::default(), Vec::new());
+    for record in chunk.records() {
+        let record = record?;
+        if record.offset >= to {
+            break;
+        }
+        if found.hits.len() >= hits_max {
+            found.next = record.offset;
+            break;
+        }
+        found.read += 1;
+        selector.owed(&record.event, &mut scratch, &mut owed);
+        if !owed.is_empty() {
+            // A delivery that waits must not keep the whole chunk.
+            found.hits.push((Record { event: record.event.detached(), ..record }, owed.clone()));
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     clock::Timestamp,
     id::{BusName, Epoch, Offset, RouteName, TargetName},
+    replay::{Run, RunEnd},
     retain::{Level, Why},
 };
 
@@ -172,9 +173,43 @@ impl DiskStats {
     }
 }
 
+/// Counters of all replays.
+#[derive(Debug, Default)]
+pub struct ReplayStats {
+    /// Runs that were started.
+    pub started: Counter,
+    /// Events that were read.
+    pub read: Counter,
+    /// Deliveries that were opened.
+    pub opened: Counter,
+    /// Delivered.
+    pub delivered: Counter,
+    /// Parked as dead letters.
+    pub dead_lettered: Counter,
+    /// Ended with their run.
+    pub dropped: Counter,
+    /// Replies that were counted and dropped.
+    pub replies_discarded: Counter,
+    ended: Mutex<BTreeMap<RunEnd, u64>>,
+}
+
+impl ReplayStats {
+    /// Counts a run that is over.
+    pub fn ended(&self, end: RunEnd) {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner).entry(end).or_default() += 1;
+    }
+
+    /// Runs that are over, by why.
+    pub fn all_ended(&self) -> BTreeMap<RunEnd, u64> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// All counters.
 #[derive(Debug, Default)]
 pub struct Stats {
+    /// Replays.
+    pub replay: Arc<ReplayStats>,
     /// The store's space.
     pub disk: DiskStats,
     /// Ledger commits: time until durable or written.
@@ -218,6 +253,37 @@ pub struct Status {
     pub targets: Vec<TargetStatus>,
     /// The store's space, as it was measured last.
     pub disk: DiskStatus,
+    /// Replays by id, those that are over and still kept too.
+    #[serde(default)]
+    pub replays: Vec<RunStatus>,
+}
+
+/// A replay, at one moment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunStatus {
+    /// What was asked for, and how far it is.
+    pub run: Run,
+    /// Its bus.
+    pub bus: BusName,
+    /// Its routes, in the order of [`Run::routes`].
+    pub lanes: Vec<RunLaneStatus>,
+    /// Why it does not go on.
+    pub waits: Option<String>,
+    /// Bytes of segments that it holds from trimming.
+    pub held_bytes: u64,
+    /// How long it still takes, as fast as it has been going.
+    pub left_ms: Option<u64>,
+}
+
+/// A route of a replay, at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunLaneStatus {
+    /// Deliveries that are owed, in flight ones included.
+    pub waiting: u64,
+    /// Those that an attempt is made for right now.
+    pub in_flight: u64,
+    /// What it is doing.
+    pub state: LaneStateName,
 }
 
 /// The store's space.

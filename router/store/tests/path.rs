@@ -29,6 +29,10 @@ use schemas::{Event, Form};
 #[path = "path/space.rs"]
 mod space;
 
+/// With replays.
+#[path = "path/replay.rs"]
+mod replay;
+
 #[derive(Default)]
 struct Sink {
     name: &'static str,

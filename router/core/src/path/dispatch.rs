@@ -12,13 +12,14 @@ use super::{
     Parts,
     gate::{Gates, Short},
     lane::Violation,
-    open::{Held, Job, Now, OpenSet, PageOf, Paged, WalkOf, Walked, unanswered},
-    status,
+    open::{Held, Job, Now, OpenSet, PageOf, Paged, RunAct, WalkOf, Walked, unanswered},
+    replay, status,
 };
 use crate::{
     clock::{Clock, Timestamp},
     codes,
-    id::{BusId, Epoch, LaneId, Offset, RouteId, RouteName},
+    id::{BusId, Epoch, LaneId, Offset, RouteId, RouteName, RunId},
+    replay::{Read, Run},
     retain::Backlog,
     settle::Verdict,
     stats::{Stats, Status},
@@ -69,6 +70,15 @@ pub(super) enum Msg {
     Sweep(oneshot::Sender<Vec<Backlog>>),
     /// So many bytes of what this route is owed become dead letters, for want of space.
     Convert(RouteName, u64),
+    /// Starts a run; answered with its number once it is durable, or with 0 when there are too many.
+    StartRun(Box<Run>, oneshot::Sender<u64>),
+    /// Changes a run; answered with 1 once that is durable, or with 0 when it is in no state for it.
+    ActOnRun(RunId, RunAct, oneshot::Sender<u64>),
+    /// A read of a run's range ended.
+    Read {
+        run: RunId,
+        read: Result<Read, Error>,
+    },
     Letters {
         what: Letters,
         letters: Vec<DeadLetter>,
@@ -258,9 +268,19 @@ impl Dispatcher {
             }
             Msg::Convert(route, bytes) => self.set.convert(&route, bytes),
             Msg::Status(reply) => {
-                let status = self.known.take(&self.set, &self.logs, &self.stats, self.epoch, &self.gates);
+                let mut status = self.known.take(&self.set, &self.logs, &self.stats, self.epoch, &self.gates);
+                status.replays = self.known.replays(self.set.runs_seen(now), &self.logs);
                 reply.send(status).unwrap_or_default();
             }
+            Msg::StartRun(run, reply) => {
+                let answer = self.set.start_run(*run, now).map_or(0, |id| id.0.into());
+                self.commit.waiting.push(Asked { reply, answer });
+            }
+            Msg::ActOnRun(id, act, reply) => {
+                let answer = self.set.act_on_run(id, act, now).into();
+                self.commit.waiting.push(Asked { reply, answer });
+            }
+            Msg::Read { run, read } => self.set.read(run, read, now)?,
             Msg::Letters { what, letters, reply } => {
                 let answer = match what {
                     Letters::Redrive => self.set.redrive(letters, now),
@@ -379,6 +399,13 @@ impl Dispatcher {
                 self.tasks.spawn(async move {
                     let page = read_page(ledger, log, id, what, count_max).await;
                     tx.send(Msg::Paged { lane, page }).unwrap_or_default();
+                });
+            }
+            Job::Read { run, bus, from, to, hits_max, selector } => {
+                let Some(log) = self.logs.get(&bus).cloned() else { return };
+                self.tasks.spawn(async move {
+                    let read = replay::read(&*log, &selector, from..to, hits_max).await;
+                    tx.send(Msg::Read { run, read }).unwrap_or_default();
                 });
             }
             Job::Walk { lane, id, what, count_max } => {

@@ -114,7 +114,7 @@ pub(super) enum State {
 }
 
 /// What a lane shows of its route.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Route {
     pub name: RouteName,
     pub retry: RetryPolicy,
@@ -124,6 +124,12 @@ pub(super) struct Route {
 }
 
 impl Route {
+    /// As a replay sees it. Its backlog has no limits, since a run opens no more than drains, and what it
+    /// does is counted apart, so that the figures of the live flow are its own.
+    pub fn for_run(&self) -> Self {
+        Route { backlog: BacklogLimits::default(), stats: Arc::default(), ..self.clone() }
+    }
+
     /// A route that the ledger has deliveries but no name of.
     pub fn nameless(id: RouteId) -> Self {
         tracing::error!(code = %crate::codes::LANE_UNKNOWN, route = id.0, "the ledger owes deliveries to a route that it has no name of; they are kept");

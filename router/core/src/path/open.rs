@@ -22,18 +22,28 @@ mod ending;
 /// Who lives from the ledger when memory is full.
 mod crowd;
 
+/// Replays, beside the live flow.
+mod runs;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
-pub(super) use self::ending::{CHANGES_MAX, Ending, Held, WalkOf, Walked};
-use self::pace::Pace;
+pub(super) use self::{
+    ending::{CHANGES_MAX, Ending, Held, WalkOf, Walked},
+    runs::{RunAct, RunSeen},
+};
+use self::{
+    pace::Pace,
+    runs::{Later, Runs},
+};
 use super::lane::{Fresh, Lane, Limits, Open, Route, State, body_bytes};
 use crate::{
     clock::Timestamp,
     id::{BusId, DeliveryId, LaneId, Offset, RouteId, RunId},
+    replay::Selector,
     settle::{self, Breaker, Gate, Seen, Settlement, Verdict},
     stats::{BreakerState, LaneStateName, TargetStatus},
     store::{Attempts, Change, DeadLetter, Epochs, LaneState, Pending, Record},
@@ -63,6 +73,8 @@ pub(super) enum Job {
     Page { lane: usize, id: LaneId, what: PageOf, count_max: usize },
     /// Read entries of a lane without their records, to end what must end.
     Walk { lane: usize, id: LaneId, what: WalkOf, count_max: usize },
+    /// Read on in the range of a run.
+    Read { run: RunId, bus: BusId, from: Offset, to: Offset, hits_max: usize, selector: Arc<Selector> },
 }
 
 /// Which entries to read.
@@ -92,6 +104,8 @@ struct Goal {
     tried: bool,
     lanes: Vec<usize>,
     queue: VecDeque<usize>,
+    /// Replays, behind all of this.
+    later: Later,
 }
 
 /// See the module.
@@ -124,6 +138,7 @@ pub(super) struct OpenSet {
     walking: BTreeSet<usize>,
     /// Lanes that reached or left a limit at which their bus holds.
     held: Vec<Held>,
+    runs: Runs,
     changes: Vec<Change>,
     fresh: usize,
     /// Deliveries of all lanes in memory.
@@ -141,13 +156,14 @@ impl OpenSet {
         let goal = |target: Arc<dyn Target>| Goal {
             limits: target.limits(),
             pace: target.limits().rate.map(Pace::new),
-            target,
             breaker: Breaker::default(),
             in_flight: 0,
             successes: 0,
             tried: false,
             lanes: Vec::new(),
             queue: VecDeque::new(),
+            later: Later::new(target.limits().rate),
+            target,
         };
         OpenSet {
             epochs,
@@ -168,6 +184,7 @@ impl OpenSet {
             lingering: BTreeSet::new(),
             walking: BTreeSet::new(),
             held: Vec::new(),
+            runs: Runs::default(),
             changes: Vec::new(),
             fresh: 0,
             in_memory: 0,
@@ -272,11 +289,13 @@ impl OpenSet {
         // Every route has a name in the ledger. Should one have none, what it is owed is kept and shown all the same.
         let nameless = || (Arc::new(Route::nameless(id.route)), None);
         let (route, target) = self.routes.get(&id.route).cloned().unwrap_or_else(nameless);
+        let route = if id.run == RunId(0) { route } else { Arc::new(route.for_run()) };
         let at = self.lanes.len();
         self.lanes.push(Lane::new(id, route, target));
         self.index.insert(id, at);
         if let Some(goal) = target.and_then(|t| self.targets.get_mut(t)) {
-            goal.lanes.push(at);
+            let lanes = if id.run == RunId(0) { &mut goal.lanes } else { &mut goal.later.lanes };
+            lanes.push(at);
         }
         at
     }
@@ -288,10 +307,12 @@ impl OpenSet {
         if lane.stopped.is_some() || lane.ready.is_empty() {
             return;
         }
+        let replayed = lane.id.run != RunId(0);
         if !std::mem::replace(&mut lane.queued, true)
             && let Some(goal) = self.targets.get_mut(target)
         {
-            goal.queue.push_back(at);
+            let queue = if replayed { &mut goal.later.queue } else { &mut goal.queue };
+            queue.push_back(at);
         }
         self.hot.insert(target);
     }
@@ -306,11 +327,11 @@ impl OpenSet {
                 return Some(job);
             }
         }
-        if let Some(job) = self.next_walk(now) {
+        if let Some(job) = self.next_walk(now).or_else(|| self.next_read(now)) {
             return Some(job);
         }
         while let Some(target) = self.hot.first().copied() {
-            if let Some(job) = self.deliver(target, now) {
+            if let Some(job) = self.deliver(target, now).or_else(|| self.deliver_later(target, now)) {
                 return Some(job);
             }
             self.hot.remove(&target);
@@ -336,7 +357,7 @@ impl OpenSet {
 
     fn page(&mut self, at: usize, now: Now) -> Option<Job> {
         let committed = self.committed;
-        let lane = self.lanes.get(at)?;
+        let lane = self.lanes.get(at).filter(|l| self.run_sends(l.id.run))?;
         let (what, count) = if lane.page_due(committed, now.wall, &self.limits) {
             (PageOf::Due(now.wall), DUE_PAGE)
         } else {
@@ -388,15 +409,21 @@ impl OpenSet {
         }
     }
 
-    /// The oldest delivery that was never tried; else the oldest that has not failed in this opening; else
-    /// the oldest. What has failed before may be why the breaker opened, and says little of the target.
     fn probe(&mut self, target: usize, now: Now) -> Option<(usize, Offset)> {
         let lanes = self.targets.get(target)?.lanes.clone();
-        for at in &lanes {
+        self.oldest_to_try(target, &lanes, now)
+    }
+
+    /// The oldest delivery that was never tried; else the oldest that has not failed in this opening; else
+    /// the oldest. What has failed before may be why the breaker opened, and says little of the target.
+    fn oldest_to_try(&mut self, target: usize, lanes: &[usize], now: Now) -> Option<(usize, Offset)> {
+        for at in lanes {
             // What is used up ends here, so that it is not sent as the probe.
             self.expire_ready(target, *at, now);
         }
         let goal = self.targets.get(target)?;
+        let run = lanes.first().and_then(|at| self.lanes.get(*at)).map(|l| l.id.run).unwrap_or_default();
+        let breaker = if run == RunId(0) { &goal.breaker } else { &goal.later.breaker };
         let lanes =
             || lanes.iter().filter_map(|at| Some((*at, self.lanes.get(*at)?))).filter(|(_, l)| l.stopped.is_none());
         let oldest = |wanted: &dyn Fn(LaneId, Offset, &Open) -> bool| {
@@ -410,7 +437,7 @@ impl OpenSet {
                 .min()
         };
         let untried = oldest(&|_, _, open| open.attempts.count == 0);
-        let unfailed = || oldest(&|lane, offset, _| !goal.breaker.has_failed(lane, offset));
+        let unfailed = || oldest(&|lane, offset, _| !breaker.has_failed(lane, offset));
         let probe = untried.or_else(unfailed).or_else(|| oldest(&|_, _, _| true));
         probe.map(|(_, at, offset)| (at, offset))
     }
@@ -427,7 +454,8 @@ impl OpenSet {
     /// Ends a delivery whose budget is used up; true when it did.
     fn expire(&mut self, target: usize, at: usize, offset: Offset, now: Now) -> bool {
         let Some(goal) = self.targets.get(target) else { return false };
-        let (successes, tried) = (goal.successes, goal.tried);
+        let Some(run) = self.lanes.get(at).map(|l| l.id.run).filter(|run| self.run_sends(*run)) else { return false };
+        let (successes, tried) = (goal.successes_of(run), goal.tried_by(run));
         let Some(lane) = self.lanes.get_mut(at) else { return false };
         let Some(open) = lane.open.get_mut(&offset) else { return false };
         if successes > open.mark && open.attempts.uncounted > 0 {
@@ -459,14 +487,23 @@ impl OpenSet {
     }
 
     fn launch(&mut self, target: usize, lane: usize, probe: bool, batch: Vec<Delivery>) -> Option<Job> {
+        let run = self.lanes.get(lane).map(|l| l.id.run)?;
         let goal = self.targets.get_mut(target)?;
         goal.in_flight += 1;
-        goal.tried = true;
+        let later = (run != RunId(0)).then_some(&mut goal.later);
+        let tried = if let Some(later) = later {
+            later.in_flight += 1;
+            later.pace.iter_mut().for_each(|pace| pace.take(batch.len()));
+            &mut later.tried
+        } else {
+            &mut goal.tried
+        };
+        *tried = true;
         if let Some(pace) = &mut goal.pace {
             pace.take(batch.len());
         }
         if probe {
-            goal.breaker.probe_sent();
+            goal.breaker_of(run).probe_sent();
         }
         Some(Job::Deliver { target, lane, probe, batch })
     }
@@ -486,8 +523,9 @@ impl OpenSet {
         spoiled: Vec<(Offset, Failure)>,
         now: Now,
     ) {
+        let run = self.lanes.get(at).map(|l| l.id.run).unwrap_or_default();
         if let Some(goal) = self.targets.get_mut(target).filter(|_| probe && seen == 0) {
-            goal.breaker.probe_void();
+            goal.breaker_of(run).probe_void();
         }
         for (offset, Failure { code, message }) in spoiled {
             self.bury(at, offset, code, message.into(), now);
@@ -514,6 +552,11 @@ impl OpenSet {
         if let Some(goal) = self.targets.get_mut(target) {
             goal.in_flight = goal.in_flight.saturating_sub(1);
         }
+        if self.lanes.get(at).is_some_and(|l| l.id.run != RunId(0)) {
+            self.finished_later(target, at, probe, outcomes, now);
+            self.look_again(target, at);
+            return verdict;
+        }
         let outcomes = match self.halved(target, at, outcomes, now) {
             Ok(judged) => {
                 verdict = judged;
@@ -535,10 +578,7 @@ impl OpenSet {
             }
             self.settle(target, at, offset, outcome, now);
         }
-        self.dirty.insert(at);
-        self.thirsty.insert(at);
-        self.queue(at);
-        self.hot.insert(target);
+        self.look_again(target, at);
         if let Verdict::Opened(_) = verdict {
             self.broken.insert(target);
         }
@@ -551,17 +591,27 @@ impl OpenSet {
         verdict
     }
 
+    /// A call ended: the lane may have more to send or to read, and the target room for it.
+    fn look_again(&mut self, target: usize, at: usize) {
+        self.dirty.insert(at);
+        self.thirsty.insert(at);
+        self.queue(at);
+        self.hot.insert(target);
+    }
+
     fn settle(&mut self, target: usize, at: usize, offset: Offset, outcome: Outcome, now: Now) {
-        let successes = self.targets.get(target).map_or(0, |g| g.successes);
         let Some(lane) = self.lanes.get_mut(at) else { return };
-        let route = lane.route.clone();
+        let (id, route) = (lane.id, lane.route.clone());
+        let successes = self.targets.get(target).map_or(0, |g| g.successes_of(id.run));
         count_attempt(&route, &outcome);
         let Some(open) = lane.open.get_mut(&offset) else { return };
         if let Outcome::Delivered { replies, .. } = &outcome {
             route.stats.delivered.add(1);
             route.stats.latency.observe(now.wall.since(open.appended));
-            route.stats.replies_ignored.add(u64::try_from(replies.len()).unwrap_or(u64::MAX));
+            let replies = u64::try_from(replies.len()).unwrap_or(u64::MAX);
+            route.stats.replies_ignored.add(replies);
             self.end(at, offset);
+            self.delivered_by_run(id, replies);
             return;
         }
         if successes > open.mark && open.attempts.uncounted > 0 {
@@ -639,7 +689,7 @@ impl OpenSet {
     pub fn wakeup(&self, now: Now) -> Option<Duration> {
         let timer = self.timers.first().map(|(due, ..)| *due);
         let linger = self.lingering.first().map(|(until, _)| *until);
-        let paced = self.paced.iter().filter_map(|t| self.targets.get(*t)?.pace.as_ref()?.open_at());
+        let paced = self.paced.iter().filter_map(|t| self.targets.get(*t)?.paced_until());
         let breakers =
             self.broken.iter().filter_map(|t| self.targets.get(*t)).filter_map(|g| match g.breaker.gate(now.mono) {
                 Gate::Closed(until) => until,
@@ -649,7 +699,7 @@ impl OpenSet {
         let pages = spilled.filter(|l| l.ledger_waiting > 0 && !l.paging).filter_map(|l| l.ledger_due);
         // A lane that is full pages in as it drains: looking more often than this helps nobody.
         let pages = pages.map(|due| now.mono + due.since(now.wall).max(Duration::from_millis(50)));
-        timer.into_iter().chain(linger).chain(paced).chain(breakers).chain(pages).min()
+        timer.into_iter().chain(linger).chain(paced).chain(breakers).chain(pages).chain(self.runs_wakeup(now)).min()
     }
 
     /// The wait for [`OpenSet::wakeup`] is over: what had to wait for time is looked at again.
@@ -659,6 +709,7 @@ impl OpenSet {
                 self.hot.insert(*at);
             }
         }
+        self.woken_for_runs(now);
         while let Some(at) = self.paced.pop_first() {
             // It is looked at again, and waits again where it is too early.
             self.hot.insert(at);
@@ -681,7 +732,7 @@ impl OpenSet {
             name: g.target.name().clone(),
             breaker: g.breaker.state(),
             in_flight: u64::try_from(g.in_flight).unwrap_or(u64::MAX),
-            delivered: g.successes,
+            delivered: g.successes + g.later.successes,
             events_per_second_max: g.limits.rate.map(|rate| rate.events_per_second_max.get()),
             paced: self.paced.contains(&at),
         };

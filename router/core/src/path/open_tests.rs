@@ -288,6 +288,7 @@ impl World {
                 Job::Deliver { target, lane, probe, batch } => life.calls.push((target, lane, probe, batch)),
                 Job::Page { lane, id, what, count_max } => life.reads.push((lane, id, what, count_max, None)),
                 Job::Walk { lane, id, what, count_max } => life.walks.push((lane, id, what, count_max, None)),
+                Job::Read { .. } => panic!("no run was started"),
             }
         }
         self.check(life);

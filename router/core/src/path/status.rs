@@ -3,13 +3,20 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
-use super::{Parts, RouteSpec, gate::Gates, lane::Lane, open::OpenSet};
+use super::{
+    Parts, RouteSpec,
+    gate::Gates,
+    lane::Lane,
+    open::{OpenSet, RunSeen},
+};
 use crate::{
     id::{BusId, BusName, Epoch, LaneId, RouteId, RouteName, RunId, TargetName},
-    stats::{BusStatus, LaneStateName, RouteStatus, Stats, Status},
-    store::Log,
+    replay::Run,
+    stats::{BusStatus, LaneStateName, RouteStatus, RunLaneStatus, RunStatus, Stats, Status},
+    store::{Log, Segment, SegmentKind},
 };
 
 /// What does not change while the router runs.
@@ -62,6 +69,11 @@ impl Static {
     ) -> Status {
         let bounds = |bus: &BusId| logs.get(bus).map(|l| l.bounds()).unwrap_or_default();
         let lanes: HashMap<LaneId, (&Lane, LaneStateName)> = set.lanes().map(|(l, s)| (l.id, (l, s))).collect();
+        // Dead letters of replays are the route's too, until they are redriven or purged.
+        let mut letters: BTreeMap<(BusId, RouteId), u64> = BTreeMap::new();
+        for (lane, _) in set.lanes() {
+            *letters.entry((lane.id.bus, lane.id.route)).or_default() += lane.dead_letters;
+        }
         let buses = self.buses.iter().map(|(id, name)| {
             let (first, tail) = bounds(id);
             BusStatus { name: name.clone(), first, tail, planned: set.planned(*id), refuses: gates.refuses(*id) }
@@ -69,12 +81,35 @@ impl Static {
         let routes = self.routes.iter().filter_map(|known| {
             let lane = lanes.get(&LaneId { bus: known.bus, route: known.id, run: RunId(0) });
             // A route that is gone and owes nothing is history.
-            let owes = lane.is_some_and(|(l, _)| l.owed() > 0 || l.dead_letters > 0);
+            let letters = letters.get(&(known.bus, known.id)).copied().unwrap_or_default();
+            let owes = lane.is_some_and(|(l, _)| l.owed() > 0) || letters > 0;
             let lag = bounds(&known.bus).1.0.saturating_sub(set.planned(known.bus).0);
-            (known.reads || owes).then(|| known.status(self.buses.get(&known.bus).cloned(), lag, lane, stats)).flatten()
+            let status = || known.status(self.buses.get(&known.bus).cloned(), lag, lane, stats);
+            (known.reads || owes).then(status).flatten().map(|s| RouteStatus { dead_letters: letters, ..s })
         });
         let (buses, routes) = (buses.collect(), routes.collect());
-        Status { epoch, buses, routes, targets: set.target_statuses(), disk: gates.space.status() }
+        let (targets, disk) = (set.target_statuses(), gates.space.status());
+        Status { epoch, buses, routes, targets, disk, replays: Vec::new() }
+    }
+
+    /// Replays, with what they hold.
+    pub fn replays(&self, seen: Vec<RunSeen>, logs: &BTreeMap<BusId, Arc<dyn Log>>) -> Vec<RunStatus> {
+        let status = |RunSeen { run, lanes, waits, pace }| {
+            let run: Run = run;
+            let bus = self.buses.get(&run.bus).cloned()?;
+            let segments = || logs.get(&run.bus).map(|log| log.segments()).unwrap_or_default();
+            let holds = |s: &&Segment| s.kind != SegmentKind::Remnant && run.holds_any_of(run.bus, &(s.first..s.next));
+            let held_bytes = run.holds().map_or(0, |_| segments().iter().filter(holds).map(|s| s.bytes).sum());
+            let left = run.to.0.saturating_sub(run.next.0);
+            let left_ms = pace.filter(|(_, offsets)| *offsets > 0).map(|(took, offsets): (Duration, u64)| {
+                let ms = took.as_millis().saturating_mul(left.into()) / u128::from(offsets.max(1));
+                u64::try_from(ms).unwrap_or(u64::MAX)
+            });
+            let lanes = lanes.into_iter();
+            let lanes = lanes.map(|(waiting, in_flight, state)| RunLaneStatus { waiting, in_flight, state }).collect();
+            Some(RunStatus { run, bus, lanes, waits, held_bytes, left_ms })
+        };
+        seen.into_iter().filter_map(status).collect()
     }
 }
 

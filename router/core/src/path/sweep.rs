@@ -17,11 +17,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     dispatch::{Letters, Msg},
     gate::{Gates, room},
+    open::RunAct,
 };
 use crate::{
     clock::{Clock, Timestamp},
     codes,
     id::{BusId, BusName, Epoch, Offset},
+    replay::RunEnd,
     retain::{
         self, Backlog, BusNow, DiskBudget, GiveWay, LetterBook, LetterLimits, Level, NeededOf, Piece, Retention, Step,
         Why,
@@ -64,6 +66,8 @@ pub(super) struct Sweeper {
     pub dispatcher: mpsc::UnboundedSender<Msg>,
     /// One change of dead letters at a time.
     pub changing: Arc<Mutex<()>>,
+    /// Held while a stretch is let go, and while a run starts.
+    pub trimming: Arc<Mutex<()>>,
     pub clock: Arc<dyn Clock>,
     pub stats: Arc<Stats>,
     pub state: State,
@@ -141,6 +145,7 @@ impl Sweeper {
         self.end_letters().await?;
         let over = self.archive().await?;
         match self.state.level {
+            Level::Full if self.end_replay().await => {}
             Level::Full => self.give_way(over, &backlogs),
             Level::Short => {}
             Level::Calm => {
@@ -276,11 +281,14 @@ impl Sweeper {
         let Some(segment) = log.segments().into_iter().find(|s| s.first == first) else { return Ok(None) };
         let needed = self.ledger.needed(bus, segment.first..segment.next).await?;
         let count = u64::try_from(needed.offsets.len()).unwrap_or(u64::MAX);
-        Ok(Some((NeededOf { count, planned: needed.planned >= segment.next }, needed.offsets)))
+        Ok(Some((NeededOf { count, planned: needed.planned >= segment.next && !needed.held }, needed.offsets)))
     }
 
     async fn reduce(&mut self, bus: BusId, first: Offset, why: Why) -> Result<(), Error> {
-        // Asked anew: since it was asked before, less may be needed, and never more.
+        // No run starts from here on until the stretch is gone. Asked anew: since it was asked before, less may be
+        // needed, or a run may hold it.
+        let trimming = self.trimming.clone();
+        let _no_start = trimming.lock().await;
         let Some((needed, keep)) = self.needed(bus, first).await?.filter(|(of, _)| of.planned) else { return Ok(()) };
         let Some(log) = self.logs.get(&bus) else { return Ok(()) };
         self.ledger.commit(self.epoch, Vec::new(), Durability::Now).await?;
@@ -314,6 +322,20 @@ impl Sweeper {
     }
 
     // ------------------------------------------------------------------------ when there is none to give
+
+    /// Ends the replay that holds the most, if one holds anything: before any backlog gives way.
+    async fn end_replay(&self) -> bool {
+        let (reply, status) = oneshot::channel();
+        self.dispatcher.send(Msg::Status(reply)).unwrap_or_default();
+        let replays = status.await.map(|status| status.replays).unwrap_or_default();
+        let holding = replays.into_iter().filter(|r| r.held_bytes > 0);
+        let Some(most) = holding.max_by_key(|r| (r.held_bytes, r.run.id)) else { return false };
+        let (reply, ended) = oneshot::channel();
+        let act = RunAct::End(RunEnd::NoSpace);
+        tracing::warn!(code = %codes::DISK_FULL, replay = most.run.id.0, bytes = most.held_bytes, "the disk is full: the replay that holds the most ends");
+        self.dispatcher.send(Msg::ActOnRun(most.run.id, act, reply)).unwrap_or_default();
+        ended.await.unwrap_or_default() > 0
+    }
 
     fn give_way(&mut self, over: u64, backlogs: &[Backlog]) {
         match retain::give_way(over, backlogs, self.state.letters_bytes, &self.letters) {

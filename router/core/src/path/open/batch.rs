@@ -111,7 +111,7 @@ impl OpenSet {
         };
         // One call, one fault: as many as a batch has members would open the breaker at once.
         let seen = Seen { delivery: (lane.id, *first), outcome, probe: false };
-        let verdict = goal.breaker.judge(seen, now.mono, now.jitter);
+        let verdict = goal.breaker_of(lane.id.run).judge(seen, now.mono, now.jitter);
         let mut older: Vec<Offset> = outcomes.iter().map(|(offset, _)| *offset).collect();
         for offset in &older {
             lane.set(*offset, State::Ready);

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     codes,
-    id::{DeliveryId, LaneId, Offset, RouteName},
+    id::{DeliveryId, LaneId, Offset, RouteName, RunId},
     retain::{Backlog, Then},
     settle,
     store::{Attempts, Change, DeadLetter, Pending},
@@ -41,6 +41,8 @@ pub(in super::super) struct Ending {
     oldest_ms: u64,
     /// The route that says `hold` has told that it is full.
     held: bool,
+    /// All of them are to end without a trace, because their run does.
+    dropping: bool,
 }
 
 /// Bytes that are to become dead letters.
@@ -128,6 +130,11 @@ impl Lane {
         }
     }
 
+    /// Everything that it owes ends with its run.
+    pub fn drop_all(&mut self) {
+        self.ending.dropping = true;
+    }
+
     /// A ready delivery leaves memory for the ledger: a walk must find it.
     pub fn walk_back(&mut self, opened_ms: u64) {
         self.ending.oldest_ms = self.ending.oldest_ms.min(opened_ms);
@@ -191,7 +198,7 @@ impl OpenSet {
 
     /// What the routes owe, those that are not configured any more too.
     pub fn backlogs(&self) -> Vec<Backlog> {
-        let owing = self.lanes.iter().filter(|l| l.owed_bytes > 0);
+        let owing = self.lanes.iter().filter(|l| l.owed_bytes > 0 && l.id.run == RunId(0));
         let backlog = |l: &Lane| Backlog {
             route: l.route.name.clone(),
             bytes: l.owed_bytes,
@@ -202,7 +209,10 @@ impl OpenSet {
 
     /// So many bytes of a route's oldest deliveries become dead letters, for want of space.
     pub fn convert(&mut self, route: &RouteName, bytes: u64) {
-        let largest = self.lanes.iter_mut().enumerate().filter(|(_, l)| &l.route.name == route && l.target.is_some());
+        let largest = self.lanes.iter_mut().enumerate().filter(|(_, l)| {
+            // A run gives way before any backlog does, as a whole.
+            &l.route.name == route && l.target.is_some() && l.id.run == RunId(0)
+        });
         if let Some((at, lane)) = largest.max_by_key(|(_, l)| l.owed_bytes) {
             lane.ending.give.get_or_insert(Give { bytes, reason: codes::NO_SPACE });
             self.walking.insert(at);
@@ -213,8 +223,10 @@ impl OpenSet {
 
     /// Ends what is past its budgets, and begins to look through the ledger where something may be.
     pub fn expire_old(&mut self, now: Now) {
+        self.expire_runs(now);
         for at in 0..self.lanes.len() {
-            let Some(lane) = self.lanes.get(at).filter(|l| l.owed() > 0) else { continue };
+            let owing = self.lanes.get(at).filter(|l| l.owed() > 0 && self.run_sends(l.id.run));
+            let Some(lane) = owing else { continue };
             let Some(target) = lane.target else { continue };
             let offsets: Vec<Offset> =
                 lane.ready.iter().copied().chain(lane.waiting.iter().map(|(_, offset)| *offset)).collect();
@@ -228,7 +240,7 @@ impl OpenSet {
     fn look_through(&mut self, at: usize, now: Now) {
         let Some(lane) = self.lanes.get_mut(at) else { return };
         let age_max = lane.route.backlog.age_max.unwrap_or(Duration::MAX).min(lane.route.retry.age_max);
-        let tried = lane.target.and_then(|t| self.targets.get(t)).is_some_and(|goal| goal.tried);
+        let tried = lane.target.and_then(|t| self.targets.get(t)).is_some_and(|goal| goal.tried_by(lane.id.run));
         if !tried || lane.ending.walk.is_some() {
             return;
         }
@@ -251,6 +263,7 @@ impl OpenSet {
         while let Some(at) = self.walking.range(from..).next().copied() {
             from = at + 1;
             self.give_memory(at, now);
+            self.drop_memory(at);
             if self.changes.len() >= CHANGES_MAX {
                 return None;
             }
@@ -260,9 +273,10 @@ impl OpenSet {
             }
             let first = if lane.ledger_ready > 0 { WalkOf::Ready(lane.ledger_from) } else { WalkOf::Waiting };
             let left = lane.ledger_ready > 0 || lane.ledger_waiting > 0;
-            let begun = || lane.ending.give.map(|_| Walk { what: first, misses: 0, oldest_ms: u64::MAX });
+            let ends = lane.ending.give.is_some() || lane.ending.dropping;
+            let begun = || ends.then_some(Walk { what: first, misses: 0, oldest_ms: u64::MAX });
             let Some(walk) = lane.ending.walk.or_else(begun).filter(|_| left) else {
-                if lane.fresh.is_empty() {
+                if lane.fresh.is_empty() && !(lane.ending.dropping && lane.owed() > 0) {
                     (lane.ending.walk, lane.ending.give) = (None, None);
                     self.walking.remove(&at);
                 }
@@ -276,6 +290,26 @@ impl OpenSet {
             return Some(Job::Walk { lane: at, id: lane.id, what: walk.what, count_max: WALK_PAGE + known });
         }
         None
+    }
+
+    /// What is in memory of a run that ends is ended, what is under way too: whatever comes of it is not waited for.
+    fn drop_memory(&mut self, at: usize) {
+        let Some(lane) = self.lanes.get_mut(at).filter(|l| l.ending.dropping) else { return };
+        let fresh = std::mem::take(&mut lane.fresh);
+        let (id, offsets): (LaneId, Vec<Offset>) = (lane.id, lane.open.keys().copied().collect());
+        let mut ended = u64::try_from(fresh.len()).unwrap_or(u64::MAX);
+        lane.settled += ended;
+        fresh.iter().for_each(|f| lane.disown(f.bytes));
+        self.fresh = self.fresh.saturating_sub(fresh.len());
+        let mut offsets = offsets;
+        offsets.sort_unstable();
+        for offset in offsets {
+            ended += u64::from(self.end(at, offset).is_some());
+        }
+        if ended > 0 {
+            self.dirty.insert(at);
+            self.ended_with_run(id, ended);
+        }
     }
 
     /// The oldest deliveries in memory become dead letters, as far as the lane has to give.
@@ -333,7 +367,7 @@ impl OpenSet {
             // They have no place to read on from: what was dropped must be gone before the next page.
             lane.readable_after = self.committing + 1;
         }
-        let giving = lane.ending.give.is_some();
+        let giving = lane.ending.give.is_some() || lane.ending.dropping;
         lane.ending.walk = match walked.what {
             WalkOf::Ready(_) if !walked.exhausted && (giving || walk.misses < WALK_MISSES_MAX) => {
                 Some(Walk { what: WalkOf::Ready(last.map_or(Offset(0), Offset::next)), ..walk })
@@ -347,7 +381,9 @@ impl OpenSet {
         };
         if lane.ending.walk.is_none() {
             lane.ending.give = None;
-            self.walking.remove(&at);
+            if !lane.ending.dropping {
+                self.walking.remove(&at);
+            }
         }
         lane.forget_gone(committed);
         self.dirty.insert(at);
@@ -362,11 +398,17 @@ impl OpenSet {
         if lane.open.contains_key(&offset) || lane.gone.contains_key(&offset) {
             return Seen::Passed;
         }
-        let Some(goal) = lane.target.and_then(|t| self.targets.get(t)) else { return Seen::Stays(opened_ms) };
-        let given = lane.ending.give.map(Give::why);
-        let Some((reason, note)) = given.or_else(|| used_up(&lane.route, goal.tried, &attempts, opened_ms, now)) else {
+        let dropped = lane.ending.dropping;
+        let goal = lane.target.and_then(|t| self.targets.get(t));
+        let parked = goal.filter(|_| !dropped).and_then(|goal| {
+            let given = lane.ending.give.map(Give::why);
+            let tried = goal.tried_by(lane.id.run);
+            let why = given.or_else(|| used_up(&lane.route, tried, &attempts, opened_ms, now));
+            why.map(|why| (why, goal.target.name().clone()))
+        });
+        if parked.is_none() && !dropped {
             return Seen::Stays(opened_ms);
-        };
+        }
         self.changes.push(Change::Drop { lane: lane.id, offset, due, bytes });
         lane.gone.insert(offset, next);
         match due {
@@ -378,8 +420,14 @@ impl OpenSet {
         self.spilled.insert(at);
         self.dirty.insert(at);
         let id = DeliveryId { epoch: self.epochs.of(lane.id.bus, offset), lane: lane.id, offset };
-        let (route, target) = (lane.route.name.clone(), goal.target.name().clone());
-        self.park(at, DeadLetter { id, route, target, reason: reason.0.into(), note, at: now.wall, bytes, attempts });
+        let route = lane.route.name.clone();
+        match parked {
+            Some(((reason, note), target)) => {
+                let reason = reason.0.into();
+                self.park(at, DeadLetter { id, route, target, reason, note, at: now.wall, bytes, attempts });
+            }
+            None => self.ended_with_run(id.lane, 1),
+        }
         self.weigh_hold(at);
         Seen::Ended
     }
@@ -389,6 +437,8 @@ impl OpenSet {
         let Some(lane) = self.lanes.get_mut(at) else { return };
         lane.dead_letters += 1;
         lane.route.stats.dead_lettered.add(1);
+        let id = lane.id;
+        self.parked_by_run(id);
         self.changes.push(Change::PutDeadLetter(Box::new(letter)));
     }
 }

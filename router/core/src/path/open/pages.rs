@@ -64,7 +64,7 @@ impl OpenSet {
 
     /// Whether there is something to commit.
     pub fn wants_commit(&self) -> bool {
-        self.planned_moved || !self.changes.is_empty() || !self.dirty.is_empty()
+        self.planned_moved || self.runs_moved() || !self.changes.is_empty() || !self.dirty.is_empty()
     }
 
     /// Whether what waits for a commit is much.
@@ -80,6 +80,7 @@ impl OpenSet {
         for at in std::mem::take(&mut self.dirty) {
             self.commit_lane(at, now, &mut changes)?;
         }
+        self.commit_runs(now, &mut changes);
         self.fresh = 0;
         self.planned_moved = false;
         changes.push(Change::Running(now.running_ms));
@@ -152,7 +153,8 @@ impl OpenSet {
         for letter in letters {
             let configured = self.routes.get(&letter.id.lane.route).is_some_and(|(_, target)| target.is_some());
             // An event that is gone cannot be sent, and an entry without its record would stop the next start.
-            if !configured || *letter.reason == *codes::RECORD_DAMAGED.0 {
+            let ending = self.run_is_ending(letter.id.lane.run);
+            if !configured || ending || *letter.reason == *codes::RECORD_DAMAGED.0 {
                 continue;
             }
             let at = self.lane(letter.id.lane);
@@ -176,6 +178,7 @@ impl OpenSet {
             lane.own(bytes);
             lane.dead_letters = lane.dead_letters.saturating_sub(1);
             lane.route.stats.redriven.add(1);
+            let id = lane.id;
             // A read that is under way must not take what it sees of it for the new entry.
             if lane.paging {
                 lane.gone.insert(offset, next);
@@ -185,6 +188,7 @@ impl OpenSet {
             self.spilled.insert(at);
             self.dirty.insert(at);
             self.weigh_hold(at);
+            self.count_run(id, |c| c.dead_lettered = c.dead_lettered.saturating_sub(1));
             count += 1;
         }
         count
@@ -197,7 +201,9 @@ impl OpenSet {
             let at = self.lane(letter.id.lane);
             let Some(lane) = self.lanes.get_mut(at) else { continue };
             lane.dead_letters = lane.dead_letters.saturating_sub(1);
-            lane.route.stats.end_letters(reason, 1);
+            // Those of replays too are counted where their route is.
+            let stats = self.routes.get(&lane.id.route).map_or(&lane.route.stats, |(route, _)| &route.stats);
+            stats.end_letters(reason, 1);
             self.changes.push(Change::DropDeadLetter(letter.id));
             count += 1;
         }
