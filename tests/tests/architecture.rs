@@ -13,7 +13,7 @@ use std::{
 use serde_json::Value;
 
 /// Each member, and the members that it may use, for building and for testing alike.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("schemas", &[]),
     ("router-core", &["schemas"]),
     ("router-store", &["schemas", "router-core"]),
@@ -23,6 +23,7 @@ const ALLOWED: [(&str, &[&str]); 11] = [
     ("order-processor", &["schemas", "function-host"]),
     ("inventory-optimizer", &["schemas", "function-host"]),
     ("defi-scanner", &["schemas", "function-host"]),
+    ("notification-dispatcher", &["schemas", "function-host"]),
     (
         "router-tests",
         &[
@@ -35,6 +36,7 @@ const ALLOWED: [(&str, &[&str]); 11] = [
             "order-processor",
             "inventory-optimizer",
             "defi-scanner",
+            "notification-dispatcher",
         ],
     ),
     ("xtask", &[]),

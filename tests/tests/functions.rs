@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, fs};
 use defi_scanner::DefiScanner;
 use function_host::Function;
 use inventory_optimizer::InventoryOptimizer;
+use notification_dispatcher::NotificationDispatcher;
 use order_processor::OrderProcessor;
 
 /// A function: its name, what it takes, what it replies with.
@@ -18,7 +19,7 @@ fn row<F: Function>() -> Row {
 }
 
 fn all() -> Vec<Row> {
-    vec![row::<OrderProcessor>(), row::<InventoryOptimizer>(), row::<DefiScanner>()]
+    vec![row::<OrderProcessor>(), row::<InventoryOptimizer>(), row::<DefiScanner>(), row::<NotificationDispatcher>()]
 }
 
 /// The types on a ring of replies, if there is one: those that stay when whatever leads nowhere is taken away.

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::{
     function::{Failure, Reply},
+    http::{Http, Pool},
     log::{Log, Severity},
     settings::Settings,
     state::{Once, State},
@@ -22,6 +23,7 @@ pub struct Context {
     pub(crate) clock: Clock,
     pub(crate) settings: Arc<Settings>,
     pub(crate) state: Arc<dyn State>,
+    pub(crate) pool: Pool,
     pub(crate) log: Log,
 }
 
@@ -80,6 +82,11 @@ impl Context {
     /// A key in [`Context::state`] that no other function uses.
     pub fn state_key(&self, group: &str, name: &str) -> String {
         format!("{}/{group}/{}", self.name, crate::key::safe(name))
+    }
+
+    /// Calls others over HTTP, within what is left of this attempt, see [`crate::http`].
+    pub fn http(&self) -> Http<'_> {
+        self.pool.until(self.deadline)
     }
 
     /// A hash of an event's `source` and `id`: the same whichever route or retry brings it, where

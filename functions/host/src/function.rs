@@ -174,6 +174,11 @@ impl Reply {
         Ok(Reply { kind: kind.into(), id: None, source: None, attrs, form, data: data.into() })
     }
 
+    /// Its type.
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
     /// Sets `id`, in place of the derived one.
     #[must_use]
     pub fn id(mut self, id: impl Into<Box<str>>) -> Self {

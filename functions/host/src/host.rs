@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::{
     context::{Clock, Context, key_of},
     function::{Attr, Failure, Function, Reply},
+    http::Pool,
     log::{Log, Severity},
     output::{Outlet, Reader},
     settings::{SettingError, Settings},
@@ -37,6 +38,7 @@ pub struct Host<F> {
     clock: Clock,
     log: Log,
     outlet: Outlet,
+    pool: Pool,
 }
 
 /// An event as a platform brings it.
@@ -88,7 +90,8 @@ impl<F: Function> Host<F> {
 
     fn with(settings: Settings, state: Arc<dyn State>, clock: Clock, log: Log) -> Result<Self, SettingError> {
         let (function, outlet) = (F::start(&settings)?, Outlet::new(&settings)?);
-        Ok(Host { function, settings: Arc::new(settings), state, clock, log, outlet })
+        let pool = Pool::new().map_err(|e| SettingError::new("SSL_CERT_FILE", format!("no TLS client: {e}")))?;
+        Ok(Host { function, settings: Arc::new(settings), state, clock, log, outlet, pool })
     }
 
     /// The log of the process, outside of any invocation.
@@ -111,7 +114,7 @@ impl<F: Function> Host<F> {
         let deadline = call.deadline.unwrap_or_else(|| Instant::now() + DEADLINE_DEFAULT);
         let mut invocation = self.invoke(Call { deadline: Some(deadline), ..call }).await;
         if let Ok(events) = &mut invocation.answer {
-            match self.outlet.send(events, deadline).await {
+            match self.outlet.send(events, &self.pool, deadline).await {
                 Ok(true) => events.clear(),
                 Ok(false) => {}
                 Err(failure) => {
@@ -165,6 +168,7 @@ impl<F: Function> Host<F> {
             clock: self.clock,
             settings: self.settings.clone(),
             state: self.state.clone(),
+            pool: self.pool.clone(),
         };
         let answer = self.attempt(&call.event, &ctx).await;
         if let Err(failure) = &answer {

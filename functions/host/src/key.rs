@@ -6,8 +6,8 @@ use ring::digest::{Context, SHA256};
 /// Bytes of a key that is kept as it is.
 const PLAIN_BYTES_MAX: usize = 128;
 
-/// The hash of some parts, 32 characters.
-pub(crate) fn hash(parts: &[&[u8]]) -> String {
+/// The hash of some parts, 32 characters: the same on every machine and in every release, to name things by.
+pub fn hash(parts: &[&[u8]]) -> String {
     let mut context = Context::new(&SHA256);
     for part in parts {
         context.update(&(part.len() as u64).to_le_bytes());

@@ -55,8 +55,9 @@
 // What an author writes.
 pub mod function;
 
-// What a function is given: settings, time, state, the log.
+// What a function is given: settings, time, state, HTTP, the log.
 pub mod context;
+pub mod http;
 pub mod log;
 pub mod settings;
 pub mod state;
@@ -87,6 +88,7 @@ pub mod testing;
 pub use context::{Clock, Context};
 pub use function::{Attr, Failure, Function, Kind, Reply, data};
 pub use host::{Call, Host, Invocation};
+pub use key::hash as key;
 pub use log::Severity;
 pub use run::run;
 pub use settings::{SettingError, Settings};

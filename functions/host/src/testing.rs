@@ -3,6 +3,9 @@
 
 #![allow(clippy::indexing_slicing, reason = "for tests only")]
 
+/// What functions call.
+pub mod endpoint;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};

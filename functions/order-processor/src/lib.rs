@@ -159,7 +159,7 @@ fn notify(order: &str, customer: &str, title: &str, text: &str) -> Result<Reply,
         to: customer.into(),
         title: title.into(),
         text: text.into(),
-        quiet_hours: None,
+        ..notifications::Send::default()
     };
     Ok(of_order(Reply::json("notification.send", &send)?, order))
 }
