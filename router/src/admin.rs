@@ -20,13 +20,15 @@ use axum::{
 use router_core::{
     clock::Clock,
     path::{Path, RouteSpec},
-    stats::LaneStateName,
     store,
 };
 use router_http::problem::Problem;
 use schemas::Code;
 
 use crate::codes;
+
+/// What was changed, and by whom.
+pub mod audit;
 
 /// Who may call.
 pub mod guard;
@@ -36,6 +38,9 @@ pub mod explain;
 
 /// Dead letters.
 mod letters;
+
+/// Routes, held and let go.
+mod routes;
 
 /// What there is.
 pub mod operations;
@@ -115,7 +120,9 @@ fn handler(op: Operation) -> MethodRouter<Arc<Api>> {
         Operation::Metrics => routing::on(on, metrics_text),
         Operation::Document => routing::on(on, async || ([(header::CONTENT_TYPE, "application/json")], DOCUMENT)),
         Operation::Status => routing::on(on, status),
-        Operation::Routes => routing::on(on, routes),
+        Operation::Routes => routing::on(on, routes::list),
+        Operation::PauseRoute => routing::on(on, routes::pause),
+        Operation::ResumeRoute => routing::on(on, routes::resume),
         Operation::ExplainFilter => routing::on(on, explain::explain),
         Operation::ListDeadLetters => routing::on(on, letters::list),
         Operation::ShowDeadLetter => routing::on(on, letters::show),
@@ -187,27 +194,4 @@ async fn metrics_text(State(api): Shared) -> Answer {
 
 async fn status(State(api): Shared) -> Answer {
     Ok(Json(view::Status::new(api.path.status().await?, api.started)).into_response())
-}
-
-async fn routes(State(api): Shared) -> Answer {
-    let status = api.path.status().await?;
-    let breaker =
-        |target: Option<&str>| status.targets.iter().find(|t| Some(t.name.as_str()) == target).map(|t| t.breaker);
-    let mut routes: Vec<view::Configured> = Vec::with_capacity(status.routes.len());
-    for now in &status.routes {
-        let spec = api.routes.iter().find(|r| r.name == now.name).filter(|_| now.state != LaneStateName::Orphaned);
-        let target = now.target.as_ref().map(|t| t.as_str());
-        routes.push(view::Configured {
-            name: now.name.to_string(),
-            bus: now.bus.to_string(),
-            target: target.map(Into::into),
-            filter: spec.and_then(|s| s.filter.as_ref()).and_then(|f| serde_json::to_value(f).ok()),
-            retry: spec.map(|s| view::Retry::from(&s.retry)),
-            state: now.state,
-            breaker: breaker(target),
-            waiting: now.waiting,
-            dead_letters: now.dead_letters,
-        });
-    }
-    Ok(Json(view::Routes { routes }).into_response())
 }

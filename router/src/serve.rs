@@ -206,8 +206,10 @@ fn serve_admin(listener: TcpListener, router: axum::Router, asked: SocketAddr) -
     let stop = CancellationToken::new();
     let addr = listener.local_addr().unwrap_or(asked);
     let stopped = stop.clone().cancelled_owned();
+    // Writes are told with the address of who made them.
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let task = tokio::spawn(async move {
-        if let Err(e) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+        if let Err(e) = axum::serve(listener, service).with_graceful_shutdown(stopped).await {
             tracing::error!(code = %codes::SERVER_ENDED, error = %e, "the admin API ended");
         }
     });

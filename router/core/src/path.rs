@@ -33,6 +33,9 @@ mod letters;
 /// Replays: started, looked at, paused, ended.
 mod replay;
 
+/// Routes: paused, resumed.
+mod routes;
+
 /// What it looks like at one moment.
 mod status;
 
@@ -60,6 +63,7 @@ pub use self::{
     append::Intake,
     letters::{Purged, Redriven},
     replay::{Asked, Place, Reading, Refused, Started},
+    routes::RouteChanged,
 };
 use crate::{
     admit::{Rules, Window},
@@ -468,6 +472,7 @@ impl Parts {
         let routes = self.state.routes.iter().map(route).collect::<Result<_, StartError>>()?;
         let mut set = OpenSet::new(self.state.epochs.clone(), self.topology.targets.clone(), routes);
         let planned: Vec<(BusId, Offset)> = self.planned.iter().map(|(bus, b)| (*bus, *b)).collect();
+        set.resume_pauses(&self.state.pauses);
         set.waiting_total_max(self.topology.budgets.waiting_total_max);
         set.runs(self.state.runs.clone(), self.topology.budgets.run_age_max, self.stats.replay.clone());
         set.resume(&planned, &self.state.lanes, &self.dead_letters);

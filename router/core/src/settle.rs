@@ -69,7 +69,7 @@ pub enum Settlement {
     Wait,
     /// It is parked, with a reason for programs and one for people.
     DeadLetter(Code, Box<str>),
-    /// It waits, and so does its lane, until the target is configured anew or the router restarts.
+    /// It waits, and so does its lane, until the target is configured anew, its route is resumed, or the router restarts.
     Stop,
 }
 

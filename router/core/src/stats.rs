@@ -326,6 +326,8 @@ pub enum LaneStateName {
     /// Delivering, or nothing to do.
     Active,
     /// Its target's breaker is open.
+    Blocked,
+    /// An operator has paused the route.
     Paused,
     /// The target said that it is gone (410): a restart tries again.
     Stopped,
@@ -344,6 +346,9 @@ pub struct RouteStatus {
     pub target: Option<TargetName>,
     /// What it is doing.
     pub state: LaneStateName,
+    /// Since when an operator has paused it.
+    #[serde(default)]
+    pub paused_since: Option<Timestamp>,
     /// Events of the bus that are not matched yet.
     pub lag_events: u64,
     /// Deliveries that are owed, in flight ones included.

@@ -308,6 +308,15 @@ pub struct RouteVersion {
     pub filter: Option<Arc<str>>,
 }
 
+/// Whether what a route is owed is delivered, as an operator said last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// Nothing is, since then.
+    Since(Timestamp),
+    /// It is again. What was owed at this running time of the router, in milliseconds, counts its age from there.
+    Over(u64),
+}
+
 /// Part of a commit. Applied in the order given.
 #[derive(Clone, Debug)]
 pub enum Change {
@@ -343,6 +352,8 @@ pub enum Change {
     NameRoute(RouteName, RouteId),
     /// A version of a route, in place of one with the same route, bus and offset.
     PutVersion(RouteVersion),
+    /// What an operator said about delivering what a route is owed, in place of what was said before.
+    Pause(RouteId, Pause),
     /// A version that no record above B needs any more.
     DropVersion {
         /// The route.
@@ -375,6 +386,8 @@ pub struct State {
     pub routes: Vec<(RouteName, RouteId)>,
     /// All versions, by route, bus and offset.
     pub versions: Vec<RouteVersion>,
+    /// Routes that an operator has paused, or resumed since.
+    pub pauses: Vec<(RouteId, Pause)>,
     /// Lanes that have pending entries: how many, and the oldest offset.
     pub lanes: Vec<LaneState>,
     /// Runs by id, those that are over and still kept too.

@@ -14,7 +14,11 @@ use router_core::{
 use router_http::problem::Problem;
 use serde::Deserialize;
 
-use super::{Answer, Api, COUNT, COUNT_MAX, IDS_MAX, Refusal, Shared, bad, view};
+use super::{
+    Answer, Api, COUNT, COUNT_MAX, IDS_MAX, Refusal, Shared,
+    audit::{self, Who},
+    bad, view,
+};
 use crate::codes;
 
 #[derive(Deserialize)]
@@ -99,7 +103,7 @@ pub(super) async fn show(State(api): Shared, UrlPath(id): UrlPath<String>) -> An
     Ok(Json(view::DeadLetter::new(letter, record.as_ref())).into_response())
 }
 
-pub(super) async fn redrive(State(api): Shared, body: Result<Json<view::Which>, JsonRejection>) -> Answer {
+pub(super) async fn redrive(State(api): Shared, who: Who, body: Result<Json<view::Which>, JsonRejection>) -> Answer {
     let Json(asked) = body?;
     let dry_run = asked.dry_run;
     let which = chosen(asked)?;
@@ -109,28 +113,37 @@ pub(super) async fn redrive(State(api): Shared, body: Result<Json<view::Which>, 
         return Ok(Json(view::Redriven { redriven, orphaned, dry_run }).into_response());
     }
     let done = api.path.redrive(&which).await?;
-    tracing::info!(
-        redriven = done.redriven,
-        orphaned = done.orphaned,
-        route = which.route.as_ref().map(|r| r.as_str()),
-        target_name = which.target.as_ref().map(|t| t.as_str()),
-        reason = which.reason.as_deref(),
-        "dead letters redriven by an operator"
-    );
+    audit::wrote(&who, "dead letters redriven", &about(&which), done.redriven);
     let view = view::Redriven { redriven: done.redriven, orphaned: done.orphaned, dry_run };
     Ok(Json(view).into_response())
 }
 
-pub(super) async fn purge(State(api): Shared, body: Result<Json<view::Which>, JsonRejection>) -> Answer {
+pub(super) async fn purge(State(api): Shared, who: Who, body: Result<Json<view::Which>, JsonRejection>) -> Answer {
     let Json(asked) = body?;
     let dry_run = asked.dry_run;
     let which = chosen(asked)?;
-    // What is ended is told in the log by the path itself.
-    let purged = match dry_run {
-        true => count(&api, &which, |_| true).await?.0,
-        false => api.path.purge(&which).await?.purged,
-    };
+    if dry_run {
+        let (purged, _) = count(&api, &which, |_| true).await?;
+        return Ok(Json(view::Purged { purged, dry_run }).into_response());
+    }
+    let purged = api.path.purge(&which).await?.purged;
+    audit::wrote(&who, "dead letters purged", &about(&which), purged);
     Ok(Json(view::Purged { purged, dry_run }).into_response())
+}
+
+/// The conditions that were given, in words.
+fn about(which: &Selection) -> String {
+    let Selection { route, reason, target, since, before, ids } = which;
+    let conditions = [
+        route.as_ref().map(|route| format!("route {route}")),
+        target.as_ref().map(|target| format!("target {target}")),
+        reason.as_ref().map(|reason| format!("reason {reason}")),
+        since.map(|since| format!("since {}", view::time_text(since))),
+        before.map(|before| format!("before {}", view::time_text(before))),
+        ids.as_ref().map(|ids| format!("{} ids", ids.len())),
+    ];
+    let given: Vec<String> = conditions.into_iter().flatten().collect();
+    if given.is_empty() { "all".into() } else { given.join(", ") }
 }
 
 /// How many there are that hold, and how many others; page by page, so that any number may be selected.

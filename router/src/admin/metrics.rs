@@ -159,8 +159,9 @@ impl Snapshot {
     }
 }
 
-const LANE_STATES: [(LaneStateName, &str); 4] = [
+const LANE_STATES: [(LaneStateName, &str); 5] = [
     (LaneStateName::Active, "active"),
+    (LaneStateName::Blocked, "blocked"),
     (LaneStateName::Paused, "paused"),
     (LaneStateName::Stopped, "stopped"),
     (LaneStateName::Orphaned, "orphaned"),

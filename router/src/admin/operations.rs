@@ -47,6 +47,10 @@ operations! {
     Status = "status", GET "/api/status";
     /// What goes where.
     Routes = "routes", GET "/api/routes";
+    /// Delivers nothing more for a route.
+    PauseRoute = "pauseRoute", POST "/api/routes/pause";
+    /// Delivers for a route again.
+    ResumeRoute = "resumeRoute", POST "/api/routes/resume";
     /// Why an event does not match.
     ExplainFilter = "explainFilter", POST "/api/filters/explain";
     /// A page of dead letters.

@@ -61,6 +61,9 @@ pub struct Route {
     pub target: Option<String>,
     /// What it is doing.
     pub state: LaneStateName,
+    /// Since when an operator has paused it.
+    #[serde(default)]
+    pub paused_since: Option<String>,
     /// Events that are not matched yet.
     pub lag_events: u64,
     /// Deliveries that are owed.
@@ -97,6 +100,7 @@ impl From<RouteStatus> for Route {
             bus: r.bus.into(),
             target: r.target.map(Into::into),
             state: r.state,
+            paused_since: r.paused_since.map(time_text),
             lag_events: r.lag_events,
             waiting: r.waiting,
             in_flight: r.in_flight,
@@ -142,6 +146,25 @@ pub struct Configured {
     pub waiting: u64,
     /// Dead letters that are open.
     pub dead_letters: u64,
+}
+
+/// Body of `POST /api/routes/pause` and `…/resume`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OneRoute {
+    /// Its name.
+    pub route: String,
+}
+
+/// What an act on a route did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RouteChanged {
+    /// Its name.
+    pub route: String,
+    /// It was not so before.
+    pub changed: bool,
+    /// Deliveries that it owes now.
+    pub waiting: u64,
 }
 
 /// How often and how long a delivery is tried; durations as the configuration writes them.

@@ -36,6 +36,7 @@ pub async fn run(args: Args) -> Done {
 pub fn state(state: LaneStateName) -> String {
     match state {
         LaneStateName::Active => "active",
+        LaneStateName::Blocked => "blocked",
         LaneStateName::Paused => "paused",
         LaneStateName::Stopped => "stopped",
         LaneStateName::Orphaned => "orphaned",

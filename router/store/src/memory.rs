@@ -23,7 +23,7 @@ use router_core::{
     replay::Run,
     store::{
         Admitted, Change, Chunk, DeadLetter, Durability, Error, Keyed, LaneCount, LaneState, Ledger, Log, Needed, Page,
-        Pending, Record, RouteVersion, Segment, SegmentKind, Selection, State, Store, Usage,
+        Pause, Pending, Record, RouteVersion, Segment, SegmentKind, Selection, State, Store, Usage,
     },
 };
 use schemas::Event;
@@ -548,6 +548,7 @@ struct Contents {
     routes: BTreeMap<RouteName, RouteId>,
     versions: BTreeMap<(RouteId, BusId, Offset), RouteVersion>,
     runs: BTreeMap<RunId, Run>,
+    pauses: BTreeMap<RouteId, Pause>,
 }
 
 impl Contents {
@@ -569,6 +570,7 @@ impl Contents {
             routes: BTreeMap::new(),
             versions: BTreeMap::new(),
             runs: BTreeMap::new(),
+            pauses: BTreeMap::new(),
         }
     }
 
@@ -610,6 +612,9 @@ impl Contents {
             }
             Change::DropRun(id) => {
                 self.runs.remove(id);
+            }
+            Change::Pause(route, pause) => {
+                self.pauses.insert(*route, *pause);
             }
         }
         Ok(())
@@ -663,6 +668,7 @@ impl Contents {
             buses: self.buses.iter().map(|(name, id)| (name.clone(), *id)).collect(),
             routes: self.routes.iter().map(|(name, id)| (name.clone(), *id)).collect(),
             versions: self.versions.values().cloned().collect(),
+            pauses: self.pauses.iter().map(|(route, pause)| (*route, *pause)).collect(),
             lanes: lanes.into_values().collect(),
             runs: self.runs.values().cloned().collect(),
         }

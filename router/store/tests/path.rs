@@ -19,11 +19,19 @@ use router_core::{
     path::{BusSpec, Path, RouteSpec, Topology},
     settle::RetryPolicy,
     source::Accepted,
+    stats::LaneStateName,
     store::{Page, Selection, Store},
     target::{BatchLimits, Delivery, Facts, Outcome, Partial, Reason, Scope, Target},
 };
-use router_store::memory::MemoryStore;
+use router_store::{
+    memory::MemoryStore,
+    store::{DiskStore, Options},
+};
 use schemas::{Event, Form};
+
+/// Changed while it runs.
+#[path = "path/control.rs"]
+mod control;
 
 /// With budgets.
 #[path = "path/space.rs"]

@@ -153,6 +153,12 @@ async fn every_answer_is_what_the_document_says() {
         let body = held.call(ExplainFilter, "", Some(question)).await;
         assert_eq!(body["code"].as_str(), status, "{body}");
     }
+    for act in [PauseRoute, ResumeRoute] {
+        for (route, code) in [("orders", None), ("nowhere", Some("no-such-route")), ("X", Some("route"))] {
+            assert_eq!(held.call(act, "", Some(json!({"route": route}))).await["code"].as_str(), code);
+        }
+        assert_eq!(held.call(act, "", Some(json!({"rute": "orders"}))).await["code"], "body");
+    }
     for act in [RedriveDeadLetters, PurgeDeadLetters] {
         for (which, code) in [
             (json!({}), "selection"),

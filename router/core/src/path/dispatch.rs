@@ -12,7 +12,7 @@ use super::{
     Parts,
     gate::{Gates, Short},
     lane::Violation,
-    open::{Held, Job, Now, OpenSet, PageOf, Paged, RunAct, WalkOf, Walked, unanswered},
+    open::{Held, Job, Now, OpenSet, PageOf, Paged, Paused, RunAct, WalkOf, Walked, unanswered},
     replay, status,
 };
 use crate::{
@@ -84,6 +84,12 @@ pub(super) enum Msg {
         letters: Vec<DeadLetter>,
         reply: oneshot::Sender<u64>,
     },
+    /// A route is paused, or resumed; answered once that is durable, `None` when there is no such route.
+    Pause {
+        route: RouteName,
+        paused: bool,
+        reply: oneshot::Sender<Option<Paused>>,
+    },
     Stop {
         deadline: Duration,
         done: oneshot::Sender<()>,
@@ -131,15 +137,16 @@ struct Commit {
 }
 
 /// A change that somebody asked for, and what to answer once it is durable.
-struct Asked {
-    reply: oneshot::Sender<u64>,
-    answer: u64,
-}
+struct Asked(Box<dyn FnOnce() + Send>);
 
 impl Asked {
-    fn done(self) {
+    fn new<T: Send + 'static>(reply: oneshot::Sender<T>, answer: T) -> Self {
         // Whoever asked may be gone; what it asked for stands.
-        self.reply.send(self.answer).unwrap_or_default();
+        Asked(Box::new(move || drop(reply.send(answer))))
+    }
+
+    fn done(self) {
+        (self.0)();
     }
 }
 
@@ -274,11 +281,11 @@ impl Dispatcher {
             }
             Msg::StartRun(run, reply) => {
                 let answer = self.set.start_run(*run, now).map_or(0, |id| id.0.into());
-                self.commit.waiting.push(Asked { reply, answer });
+                self.commit.waiting.push(Asked::new(reply, answer));
             }
             Msg::ActOnRun(id, act, reply) => {
                 let answer = self.set.act_on_run(id, act, now).into();
-                self.commit.waiting.push(Asked { reply, answer });
+                self.commit.waiting.push(Asked::new(reply, answer));
             }
             Msg::Read { run, read } => self.set.read(run, read, now)?,
             Msg::Letters { what, letters, reply } => {
@@ -286,7 +293,11 @@ impl Dispatcher {
                     Letters::Redrive => self.set.redrive(letters, now),
                     Letters::End(reason) => self.set.end_letters(letters, reason),
                 };
-                self.commit.waiting.push(Asked { reply, answer });
+                self.commit.waiting.push(Asked::new(reply, answer));
+            }
+            Msg::Pause { route, paused, reply } => {
+                let answer = self.set.route_named(&route).map(|route| self.set.pause(route, paused, now));
+                self.commit.waiting.push(Asked::new(reply, answer));
             }
             Msg::Stop { deadline, done } => self.stopping = Some((now.mono + deadline, done)),
         }

@@ -20,7 +20,7 @@ use crate::{
     retain::BacklogLimits,
     settle::RetryPolicy,
     stats::RouteStats,
-    store::{Attempts, Pending},
+    store::{Attempts, Pause, Pending},
     transform::Transform,
 };
 
@@ -151,6 +151,8 @@ pub(super) struct Lane {
     pub target: Option<usize>,
     /// Its target said that it is gone.
     pub stopped: Option<Code>,
+    /// What an operator said last about delivering for its route.
+    pub pause: Option<Pause>,
     /// It stands in its target's queue.
     pub queued: bool,
     /// Parts of failed batches, which are sent before anything else of the lane. Each offset is of a
@@ -205,6 +207,7 @@ impl Lane {
             route,
             target,
             stopped: None,
+            pause: None,
             queued: false,
             halves: VecDeque::new(),
             linger: None,
@@ -231,6 +234,16 @@ impl Lane {
             settled: 0,
             dead_letters: 0,
         }
+    }
+
+    /// An operator has paused its route.
+    pub fn is_paused(&self) -> bool {
+        matches!(self.pause, Some(Pause::Since(_)))
+    }
+
+    /// Nothing is sent for it: it is stopped or paused.
+    pub fn rests(&self) -> bool {
+        self.stopped.is_some() || self.is_paused()
     }
 
     fn active(&self) -> usize {

@@ -74,16 +74,6 @@ impl Path {
     /// The store's: what was ended before stays ended.
     pub async fn purge(&self, which: &Selection) -> Result<Purged, store::Error> {
         let (purged, _) = self.change(which, Letters::End(PURGED)).await?;
-        tracing::info!(
-            purged,
-            route = which.route.as_ref().map(|r| r.as_str()),
-            target_name = which.target.as_ref().map(|t| t.as_str()),
-            reason = which.reason.as_deref(),
-            since = which.since.map(tracing::field::display),
-            before = which.before.map(tracing::field::display),
-            ids = which.ids.as_ref().map(Vec::len),
-            "dead letters purged"
-        );
         Ok(Purged { purged })
     }
 

@@ -25,6 +25,9 @@ mod crowd;
 /// Replays, beside the live flow.
 mod runs;
 
+/// Routes that an operator has paused.
+mod pause;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
@@ -33,6 +36,7 @@ use std::{
 
 pub(super) use self::{
     ending::{CHANGES_MAX, Ending, Held, WalkOf, Walked},
+    pause::Paused,
     runs::{RunAct, RunSeen},
 };
 use self::{
@@ -46,7 +50,7 @@ use crate::{
     replay::Selector,
     settle::{self, Breaker, Gate, Seen, Settlement, Verdict},
     stats::{BreakerState, LaneStateName, TargetStatus},
-    store::{Attempts, Change, DeadLetter, Epochs, LaneState, Pending, Record},
+    store::{Attempts, Change, DeadLetter, Epochs, LaneState, Pause, Pending, Record},
     target::{BatchLimits, Delivery, Facts, Outcome, Scope, Target},
     transform::Failure,
 };
@@ -113,6 +117,8 @@ pub(super) struct OpenSet {
     epochs: Epochs,
     limits: Limits,
     routes: HashMap<RouteId, (Arc<Route>, Option<usize>)>,
+    /// What an operator said last about delivering for a route.
+    pauses: HashMap<RouteId, Pause>,
     targets: Vec<Goal>,
     lanes: Vec<Lane>,
     index: HashMap<LaneId, usize>,
@@ -169,6 +175,7 @@ impl OpenSet {
             epochs,
             limits: Limits::default(),
             routes: routes.into_iter().map(|(id, route, target)| (id, (route, target))).collect(),
+            pauses: HashMap::new(),
             targets: targets.into_iter().map(goal).collect(),
             lanes: Vec::new(),
             index: HashMap::new(),
@@ -291,7 +298,9 @@ impl OpenSet {
         let (route, target) = self.routes.get(&id.route).cloned().unwrap_or_else(nameless);
         let route = if id.run == RunId(0) { route } else { Arc::new(route.for_run()) };
         let at = self.lanes.len();
-        self.lanes.push(Lane::new(id, route, target));
+        let mut lane = Lane::new(id, route, target);
+        lane.pause = self.pauses.get(&id.route).copied();
+        self.lanes.push(lane);
         self.index.insert(id, at);
         if let Some(goal) = target.and_then(|t| self.targets.get_mut(t)) {
             let lanes = if id.run == RunId(0) { &mut goal.lanes } else { &mut goal.later.lanes };
@@ -304,7 +313,7 @@ impl OpenSet {
     fn queue(&mut self, at: usize) {
         let Some(lane) = self.lanes.get_mut(at) else { return };
         let Some(target) = lane.target else { return };
-        if lane.stopped.is_some() || lane.ready.is_empty() {
+        if lane.rests() || lane.ready.is_empty() {
             return;
         }
         let replayed = lane.id.run != RunId(0);
@@ -399,7 +408,8 @@ impl OpenSet {
                 if let Some(l) = self.lanes.get_mut(lane) {
                     l.queued = false;
                 }
-                let offsets = self.next_batch(target, lane, now);
+                let rests = self.lanes.get(lane).is_some_and(Lane::rests);
+                let offsets = if rests { Vec::new() } else { self.next_batch(target, lane, now) };
                 if !offsets.is_empty() {
                     let batch = self.send(lane, offsets);
                     self.queue(lane);
@@ -424,8 +434,7 @@ impl OpenSet {
         let goal = self.targets.get(target)?;
         let run = lanes.first().and_then(|at| self.lanes.get(*at)).map(|l| l.id.run).unwrap_or_default();
         let breaker = if run == RunId(0) { &goal.breaker } else { &goal.later.breaker };
-        let lanes =
-            || lanes.iter().filter_map(|at| Some((*at, self.lanes.get(*at)?))).filter(|(_, l)| l.stopped.is_none());
+        let lanes = || lanes.iter().filter_map(|at| Some((*at, self.lanes.get(*at)?))).filter(|(_, l)| !l.rests());
         let oldest = |wanted: &dyn Fn(LaneId, Offset, &Open) -> bool| {
             lanes()
                 .filter_map(|(at, lane)| {
@@ -457,11 +466,13 @@ impl OpenSet {
         let Some(run) = self.lanes.get(at).map(|l| l.id.run).filter(|run| self.run_sends(*run)) else { return false };
         let (successes, tried) = (goal.successes_of(run), goal.tried_by(run));
         let Some(lane) = self.lanes.get_mut(at) else { return false };
+        let pause = lane.pause;
         let Some(open) = lane.open.get_mut(&offset) else { return false };
+        let Some(aged_from) = pause::aged_from(pause, open.opened_ms) else { return false };
         if successes > open.mark && open.attempts.uncounted > 0 {
             settle::count_failures(&mut open.attempts);
         }
-        let Some((reason, note)) = ending::used_up(&lane.route, tried, &open.attempts, open.opened_ms, now) else {
+        let Some((reason, note)) = ending::used_up(&lane.route, tried, &open.attempts, aged_from, now) else {
             return false;
         };
         self.bury(at, offset, reason, note, now);
@@ -601,7 +612,7 @@ impl OpenSet {
 
     fn settle(&mut self, target: usize, at: usize, offset: Offset, outcome: Outcome, now: Now) {
         let Some(lane) = self.lanes.get_mut(at) else { return };
-        let (id, route) = (lane.id, lane.route.clone());
+        let (id, route, pause) = (lane.id, lane.route.clone(), lane.pause);
         let successes = self.targets.get(target).map_or(0, |g| g.successes_of(id.run));
         count_attempt(&route, &outcome);
         let Some(open) = lane.open.get_mut(&offset) else { return };
@@ -620,7 +631,8 @@ impl OpenSet {
         open.mark = successes;
         settle::record(&mut open.attempts, &outcome, now.wall);
         open.dirty = true;
-        let settlement = settle::settle(&open.attempts, &outcome, &route.retry, age(open.opened_ms, now), now.jitter);
+        let age = pause::aged_from(pause, open.opened_ms).map_or(Duration::ZERO, |from| age(from, now));
+        let settlement = settle::settle(&open.attempts, &outcome, &route.retry, age, now.jitter);
         lane.touched.push(offset);
         match settlement {
             Settlement::Done => {
@@ -636,7 +648,7 @@ impl OpenSet {
                 lane.set(offset, State::Ready);
                 if let Outcome::Stop { code, .. } = outcome {
                     lane.stopped = Some(code);
-                    tracing::warn!(code = %crate::codes::LANE_STOPPED, route = %lane.route.name, answer = code.0, "lane stopped: its target says that it is gone; a restart tries it again");
+                    tracing::warn!(code = %crate::codes::LANE_STOPPED, route = %lane.route.name, answer = code.0, "lane stopped: its target says that it is gone; correct its URL and reload, or resume the route, and it is tried again");
                 }
             }
             Settlement::DeadLetter(reason, note) => self.bury(at, offset, reason, note, now),
@@ -745,9 +757,10 @@ impl OpenSet {
             let breaker = lane.target.and_then(|t| self.targets.get(t)).map(|g| g.breaker.state());
             let state = match breaker {
                 None => LaneStateName::Orphaned,
+                Some(_) if lane.is_paused() => LaneStateName::Paused,
                 Some(_) if lane.stopped.is_some() => LaneStateName::Stopped,
                 Some(BreakerState::Closed) => LaneStateName::Active,
-                Some(_) => LaneStateName::Paused,
+                Some(_) => LaneStateName::Blocked,
             };
             (lane, state)
         })

@@ -65,6 +65,7 @@ struct Model {
     running_ms: u64,
     entries: BTreeMap<(LaneId, Offset), Pending>,
     dead: BTreeMap<(LaneId, Offset), DeadLetter>,
+    pauses: BTreeMap<RouteId, Pause>,
     /// Dead letters that were dropped and not opened again: ended for good.
     ended: BTreeSet<(LaneId, Offset)>,
 }
@@ -95,6 +96,9 @@ impl Model {
                 Change::DropDeadLetter(id) => {
                     assert!(self.dead.remove(&(id.lane, id.offset)).is_some(), "a dead letter that is there");
                     self.ended.insert((id.lane, id.offset));
+                }
+                Change::Pause(route, pause) => {
+                    self.pauses.insert(route, pause);
                 }
                 other => panic!("{other:?}"),
             }
@@ -221,6 +225,8 @@ impl World {
         let total_max = if self.crowded { 20 } else { 1_000 };
         let open_max = if self.crowded { 40 } else { 8 };
         set.limits = Limits { open_max, waiting_max: 4, fresh_max: 40, total_max, ..Limits::default() };
+        let pauses: Vec<_> = self.ledger.pauses.iter().map(|(route, pause)| (*route, *pause)).collect();
+        set.resume_pauses(&pauses);
         set.resume(&[(BusId(0), self.ledger.planned)], &self.ledger.lanes(), &[]);
         Life {
             set,
@@ -285,7 +291,10 @@ impl World {
         life.set.woken(now);
         while let Some(job) = life.set.next_job(now) {
             match job {
-                Job::Deliver { target, lane, probe, batch } => life.calls.push((target, lane, probe, batch)),
+                Job::Deliver { target, lane, probe, batch } => {
+                    assert!(!life.set.lanes[lane].is_paused(), "nothing is sent for a route that is paused");
+                    life.calls.push((target, lane, probe, batch));
+                }
                 Job::Page { lane, id, what, count_max } => life.reads.push((lane, id, what, count_max, None)),
                 Job::Walk { lane, id, what, count_max } => life.walks.push((lane, id, what, count_max, None)),
                 Job::Read { .. } => panic!("no run was started"),
@@ -334,6 +343,10 @@ impl World {
             }
             9 => self.change_letters(life, now),
             10 => life.set.expire_old(now),
+            _ if self.random.below(4) == 0 => {
+                let (route, paused) = (RouteId(self.random.below(LANES.into()) as u32), self.random.below(2) == 0);
+                life.set.pause(route, paused && self.faulty, now);
+            }
             _ if self.faulty && self.random.below(8) == 0 => {
                 let route = RouteName::new(&format!("r{}", self.random.below(LANES.into()))).unwrap();
                 life.set.convert(&route, 1 + self.random.below(2_000));
@@ -428,4 +441,38 @@ fn random_schedules_lose_nothing_and_settle_once() {
     for seed in 0..seeds {
         run(seed);
     }
+}
+
+/// Goal: what a paused route owes is kept at any age, and begins to age when the route is resumed.
+#[test]
+fn pause_ends_nothing_by_age_and_neither_does_its_end() {
+    let (random, ledger, delivered) = (Random(1), Model::default(), BTreeMap::new());
+    let mut world =
+        World { random, ledger, mono: 0, delivered, faulty: true, partial: Partial::PerEvent, crowded: false };
+    let mut life = world.life();
+    // This one gives up after 200 ms, once its target was tried.
+    let route = RouteId(2);
+    let hits = |o: u64| vec![(record(Offset(o)), vec![route])];
+    life.set.plan(BusId(0), Offset(2), hits(1), world.now());
+    let Some(Job::Deliver { target, lane, probe, batch }) = life.set.next_job(world.now()) else {
+        panic!("it is sent")
+    };
+    let fault = Outcome::Retry { facts: Facts::default(), scope: Scope::Event, not_before: None };
+    life.set.finished(target, lane, probe, vec![(batch[0].id.offset, fault)], world.now());
+    assert_eq!(life.set.pause(route, true, world.now()), Paused { changed: true, waiting: 1 });
+    assert_eq!(life.set.pause(route, true, world.now()), Paused { changed: false, waiting: 1 });
+    life.set.plan(BusId(0), Offset(3), hits(2), world.now());
+    world.mono += 10_000;
+    let old = |set: &mut OpenSet, now| {
+        set.woken(now);
+        set.expire_old(now);
+        set.lanes().map(|(l, _)| (l.owed(), l.dead_letters)).collect::<Vec<_>>()
+    };
+    assert_eq!(old(&mut life.set, world.now()), [(2, 0)], "kept while it is paused");
+    assert!(life.set.next_job(world.now()).is_none());
+    life.set.pause(route, false, world.now());
+    world.mono += 150;
+    assert_eq!(old(&mut life.set, world.now()), [(2, 0)], "young again");
+    world.mono += 100;
+    assert_eq!(old(&mut life.set, world.now()), [(0, 2)], "and old again");
 }

@@ -13,6 +13,7 @@ use super::{
     open::{OpenSet, RunSeen},
 };
 use crate::{
+    clock::Timestamp,
     id::{BusId, BusName, Epoch, LaneId, RouteId, RouteName, RunId, TargetName},
     replay::Run,
     stats::{BusStatus, LaneStateName, RouteStatus, RunLaneStatus, RunStatus, Stats, Status},
@@ -84,7 +85,8 @@ impl Static {
             let letters = letters.get(&(known.bus, known.id)).copied().unwrap_or_default();
             let owes = lane.is_some_and(|(l, _)| l.owed() > 0) || letters > 0;
             let lag = bounds(&known.bus).1.0.saturating_sub(set.planned(known.bus).0);
-            let status = || known.status(self.buses.get(&known.bus).cloned(), lag, lane, stats);
+            let paused_since = set.paused_since(known.id);
+            let status = || known.status(self.buses.get(&known.bus).cloned(), lag, lane, paused_since, stats);
             (known.reads || owes).then(status).flatten().map(|s| RouteStatus { dead_letters: letters, ..s })
         });
         let (buses, routes) = (buses.collect(), routes.collect());
@@ -119,11 +121,16 @@ impl Known {
         bus: Option<BusName>,
         lag_events: u64,
         lane: Option<&(&Lane, LaneStateName)>,
+        paused_since: Option<Timestamp>,
         stats: &Stats,
     ) -> Option<RouteStatus> {
         let counts = stats.route(&self.name);
         let of = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        let idle = if self.target.is_some() { LaneStateName::Active } else { LaneStateName::Orphaned };
+        let idle = match (&self.target, paused_since) {
+            (None, _) => LaneStateName::Orphaned,
+            (Some(_), Some(_)) => LaneStateName::Paused,
+            (Some(_), None) => LaneStateName::Active,
+        };
         let state = lane.map_or(idle, |(_, state)| *state);
         let lane = lane.map(|(l, _)| *l);
         Some(RouteStatus {
@@ -131,6 +138,7 @@ impl Known {
             bus: bus?,
             target: self.target.clone(),
             state,
+            paused_since,
             lag_events,
             waiting: lane.map_or(0, Lane::owed),
             in_flight: lane.map_or(0, |l| of(l.in_flight)),

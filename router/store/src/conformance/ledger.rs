@@ -5,8 +5,8 @@ use router_core::{
     id::{BusId, BusName, Epoch, LaneId, Offset, RouteId, RouteName, RunId, TargetName},
     replay::{Run, RunEnd, RunState},
     store::{
-        Change, DeadLetter, Durability, Error, LaneCount, LaneState, Ledger, Needed, Page, Pending, RouteVersion,
-        Selection,
+        Change, DeadLetter, Durability, Error, LaneCount, LaneState, Ledger, Needed, Page, Pause, Pending,
+        RouteVersion, Selection,
     },
 };
 
@@ -127,6 +127,7 @@ pub async fn commit_applies_every_kind_of_change<F: LedgerForm>() {
         Change::NameBus(bus.clone(), BusId(1)),
         Change::NameRoute(route.clone(), RouteId(2)),
         Change::PutVersion(version(2, 1, 1, Some("{}"))),
+        Change::Pause(RouteId(2), Pause::Since(Timestamp(7))),
     ];
     commit(ledger, changes).await;
     let state = ledger.state().await.unwrap();
@@ -138,6 +139,7 @@ pub async fn commit_applies_every_kind_of_change<F: LedgerForm>() {
     assert_eq!(state.buses, [(bus, BusId(1))]);
     assert_eq!(state.routes, [(route, RouteId(2))]);
     assert_eq!(state.versions, [version(2, 1, 1, Some("{}"))]);
+    assert_eq!(state.pauses, [(RouteId(2), Pause::Since(Timestamp(7)))]);
 }
 
 /// Also when they are about one key.
@@ -162,12 +164,15 @@ pub async fn changes_apply_in_the_order_given<F: LedgerForm>() {
         Change::PutDeadLetter(Box::new(dead_letter(1, 2, "too-old"))),
         Change::PutVersion(version(1, 1, 1, None)),
         Change::DropVersion { route: RouteId(1), bus: BusId(1), from: Offset(1) },
+        Change::Pause(RouteId(1), Pause::Since(Timestamp(7))),
+        Change::Pause(RouteId(1), Pause::Over(9)),
     ];
     commit(ledger, changes).await;
     assert_eq!(ready(ledger, lane(1), 0).await, [2]);
     assert_eq!(due(ledger, lane(1), 100).await, [(8, 3)]);
     let state = ledger.state().await.unwrap();
     assert_eq!((state.running_ms, state.versions.len()), (2, 0));
+    assert_eq!(state.pauses, [(RouteId(1), Pause::Over(9))]);
     assert_eq!(letters(ledger, Selection::default()).await, [dead_letter(1, 2, "too-old")]);
     assert_eq!(ledger.count().await.unwrap(), [LaneCount { lane: lane(1), pending: 2, dead_letters: 1 }]);
 }

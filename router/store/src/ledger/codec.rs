@@ -11,6 +11,7 @@
 //! | | `bus/` name | bus u16 |
 //! | | `route/` name | route u32 |
 //! | | `run/` run u32 | 1, postcard of `Run` |
+//! | | `pause/` route u32 | 1 and a time u64: paused since; 2 and a running time u64: resumed |
 //! | `versions` | route u32, bus u16, from u64 | 1, postcard of `RouteVersion` |
 //! | `ready` | lane (bus u16, route u32, run u32), offset u64 | entry |
 //! | `waiting` | lane, due u64, offset u64 | entry |
@@ -32,7 +33,7 @@ use fjall::Slice;
 use router_core::{
     clock::Timestamp,
     id::{BusId, DeliveryId, Epoch, LaneId, Offset, RouteId, RunId},
-    store::{Attempts, Error, Pending},
+    store::{Attempts, Error, Pause, Pending},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -49,6 +50,7 @@ pub(super) const META_PLANNED: &[u8] = b"planned/";
 pub(super) const META_BUS: &[u8] = b"bus/";
 pub(super) const META_ROUTE: &[u8] = b"route/";
 pub(super) const META_RUN: &[u8] = b"run/";
+pub(super) const META_PAUSE: &[u8] = b"pause/";
 
 const ENTRY: u8 = 1;
 
@@ -138,6 +140,27 @@ pub(super) fn epochs_key(bus: BusId, from: Offset) -> Vec<u8> {
 pub(super) fn read_epochs_key(key: &[u8]) -> Result<(BusId, Offset), Error> {
     let rest = key.strip_prefix(META_EPOCHS).unwrap_or_default();
     whole("epochs", rest, |k| Some((BusId(take_u16(k)?), Offset(take_u64(k)?))))
+}
+
+pub(super) fn pause_key(route: RouteId) -> Vec<u8> {
+    [META_PAUSE, &route.0.to_be_bytes()].concat()
+}
+
+pub(super) fn write_pause(pause: Pause) -> Vec<u8> {
+    let (tag, moment) = match pause {
+        Pause::Since(at) => (1, at.0),
+        Pause::Over(running_ms) => (2, running_ms),
+    };
+    [&[tag][..], &moment.to_be_bytes()].concat()
+}
+
+pub(super) fn read_pause(key: &[u8], value: &[u8]) -> Result<(RouteId, Pause), Error> {
+    let route = RouteId(read_u32("pause", key.strip_prefix(META_PAUSE).unwrap_or_default())?);
+    match value.split_first() {
+        Some((1, at)) => Ok((route, Pause::Since(Timestamp(read_u64("pause", at)?)))),
+        Some((2, running_ms)) => Ok((route, Pause::Over(read_u64("pause", running_ms)?))),
+        other => Err(damaged("pause", format!("its kind is {:?}, this program reads 1 and 2", other.map(|o| o.0)))),
+    }
 }
 
 pub(super) fn named_key(prefix: &[u8], name: &str) -> Vec<u8> {

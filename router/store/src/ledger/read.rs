@@ -16,9 +16,9 @@ use router_core::{
 use super::{
     Inner,
     codec::{
-        META_BUS, META_EPOCH_FIRST, META_EPOCHS, META_ROUTE, META_RUN, META_RUNNING, damaged, dead_key, held_from,
-        read_entry, read_epochs_key, read_held_key, read_ready_key, read_u16, read_u32, read_u64, read_value,
-        read_waiting_key, ready_key, waiting_key,
+        META_BUS, META_EPOCH_FIRST, META_EPOCHS, META_PAUSE, META_ROUTE, META_RUN, META_RUNNING, damaged, dead_key,
+        held_from, read_entry, read_epochs_key, read_held_key, read_pause, read_ready_key, read_u16, read_u32,
+        read_u64, read_value, read_waiting_key, ready_key, waiting_key,
     },
     lanes::{Kind, Search},
     lock, read_error,
@@ -158,6 +158,10 @@ impl Inner {
         let versions = snapshot
             .iter(&self.versions)
             .map(|guard| read_value::<RouteVersion>("route version", &guard.value().map_err(read_error)?));
+        let pauses = snapshot.prefix(&self.meta, META_PAUSE).map(|guard| {
+            let (key, value) = guard.into_inner().map_err(read_error)?;
+            read_pause(&key, &value)
+        });
         let pending = lock(&self.lanes).pending();
         let lanes = pending.into_iter().map(|(lane, [ready, waiting, bytes])| {
             let first = self.ready(lane, Offset(0), 1)?;
@@ -174,6 +178,7 @@ impl Inner {
                 Some((RouteName::new(name).ok()?, RouteId(read_u32("route name", id).ok()?)))
             })?,
             versions: versions.collect::<Result<_, _>>()?,
+            pauses: pauses.collect::<Result<_, _>>()?,
             lanes: lanes.collect::<Result<_, Error>>()?,
             runs: self.runs(&snapshot)?,
         })

@@ -7,7 +7,7 @@ use router_core::{
     clock::Timestamp,
     id::{BusId, BusName, LaneId, Offset, RouteId, RouteName, RunId},
     replay::{RunEnd, RunState},
-    store::{Change, Durability, Ledger, Page, Pending, RouteVersion, Selection, Store},
+    store::{Change, Durability, Ledger, Page, Pause, Pending, RouteVersion, Selection, State, Store},
 };
 use router_store::{
     conformance::{attempts, bytes_of, dead_letter, lane, pending, replay_run},
@@ -30,6 +30,7 @@ enum Draw {
     DropVersion { route: u32, from: u64 },
     PutRun { id: u32, next: u64, paused: bool },
     DropRun(u32),
+    Pause { route: u32, at: u64, over: bool },
 }
 
 #[derive(Clone, Debug)]
@@ -53,6 +54,7 @@ fn draw() -> impl Strategy<Value = Draw> {
         1 => (1..4u32, 0..4u64).prop_map(|(route, from)| Draw::DropVersion { route, from }),
         1 => (1..4u32, 0..60u64, any::<bool>()).prop_map(|(id, next, paused)| Draw::PutRun { id, next, paused }),
         1 => (1..4u32).prop_map(Draw::DropRun),
+        1 => (1..4u32, any::<u64>(), any::<bool>()).prop_map(|(route, at, over)| Draw::Pause { route, at, over }),
     ]
 }
 
@@ -104,14 +106,16 @@ fn change(entries: &mut Entries, draw: Draw) -> Option<Change> {
             Change::PutRun(Box::new(replay_run(id, next, state)))
         }
         Draw::DropRun(id) => Change::DropRun(RunId(id)),
+        Draw::Pause { route, at, over: true } => Change::Pause(RouteId(route), Pause::Over(at)),
+        Draw::Pause { route, at, over: false } => Change::Pause(RouteId(route), Pause::Since(Timestamp(at))),
     })
 }
 
 /// Everything that the port tells, but epoch and secret.
 async fn all_of(ledger: &dyn Ledger) -> String {
     let state = ledger.state().await.unwrap();
-    let mut all =
-        format!("{:#?}", (state.running_ms, state.buses, state.routes, state.versions, state.lanes, state.runs));
+    let State { running_ms, buses, routes, versions, pauses, lanes, runs, .. } = state;
+    let mut all = format!("{:#?}", (running_ms, buses, routes, versions, pauses, lanes, runs));
     all += &format!("{:#?}", ledger.count().await.unwrap());
     for bus in 0..3 {
         all += &format!("{:?}", ledger.planned(BusId(bus)).await.unwrap());

@@ -27,7 +27,7 @@ impl OpenSet {
     /// How many of `count` entries a lane may take in from the ledger.
     pub(super) fn share(&self, lane: &Lane, count: usize, now: super::Now) -> usize {
         let spare = self.limits.total_max.saturating_sub(self.in_memory);
-        let goal = lane.target.filter(|_| lane.stopped.is_none()).and_then(|t| self.targets.get(t));
+        let goal = lane.target.filter(|_| !lane.rests()).and_then(|t| self.targets.get(t));
         let delivers = goal.is_some_and(|g| g.breaker.gate(now.mono) == Gate::Open);
         let active = lane.open.len();
         if !delivers && active >= KEPT && spare < self.limits.total_max / 2 {

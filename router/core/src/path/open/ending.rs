@@ -13,6 +13,7 @@ use schemas::Code;
 use super::{
     super::lane::{Lane, Route},
     Job, Now, OpenSet, age,
+    pause::aged_from,
 };
 use crate::{
     codes,
@@ -241,10 +242,11 @@ impl OpenSet {
         let Some(lane) = self.lanes.get_mut(at) else { return };
         let age_max = lane.route.backlog.age_max.unwrap_or(Duration::MAX).min(lane.route.retry.age_max);
         let tried = lane.target.and_then(|t| self.targets.get(t)).is_some_and(|goal| goal.tried_by(lane.id.run));
+        let Some(oldest_ms) = aged_from(lane.pause, lane.ending.oldest_ms) else { return };
         if !tried || lane.ending.walk.is_some() {
             return;
         }
-        let what = if lane.ledger_ready > 0 && age(lane.ending.oldest_ms, now) >= age_max {
+        let what = if lane.ledger_ready > 0 && age(oldest_ms, now) >= age_max {
             WalkOf::Ready(lane.ledger_from)
         } else if lane.ledger_waiting > 0 {
             WalkOf::Waiting
@@ -403,8 +405,8 @@ impl OpenSet {
         let parked = goal.filter(|_| !dropped).and_then(|goal| {
             let given = lane.ending.give.map(Give::why);
             let tried = goal.tried_by(lane.id.run);
-            let why = given.or_else(|| used_up(&lane.route, tried, &attempts, opened_ms, now));
-            why.map(|why| (why, goal.target.name().clone()))
+            let old = || used_up(&lane.route, tried, &attempts, aged_from(lane.pause, opened_ms)?, now);
+            given.or_else(old).map(|why| (why, goal.target.name().clone()))
         });
         if parked.is_none() && !dropped {
             return Seen::Stays(opened_ms);

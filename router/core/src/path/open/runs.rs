@@ -200,6 +200,9 @@ impl OpenSet {
             return Some(format!("route {route} is not configured any more; configure it, or cancel the replay"));
         };
         let target = goal.target.name();
+        if lane.is_paused() {
+            return Some(format!("route {route} is paused by an operator; resume it, or cancel the replay"));
+        }
         if lane.stopped.is_some() {
             return Some(format!("target {target} of route {route} says that it is gone; repair it, then resume"));
         }
@@ -387,7 +390,7 @@ impl OpenSet {
             return false;
         }
         let drained = |at: &usize| {
-            let Some(lane) = self.lanes.get(*at).filter(|l| l.stopped.is_none()) else { return false };
+            let Some(lane) = self.lanes.get(*at).filter(|l| !l.rests()) else { return false };
             let Some(goal) = lane.target.and_then(|t| self.targets.get(t)) else { return false };
             let owed = lane.owed();
             let closed = |b: &Breaker| b.gate(now.mono) == Gate::Open;
@@ -471,7 +474,7 @@ impl OpenSet {
             if let Some(l) = self.lanes.get_mut(lane) {
                 l.queued = false;
             }
-            let sends = self.lanes.get(lane).is_some_and(|l| self.run_sends(l.id.run));
+            let sends = self.lanes.get(lane).is_some_and(|l| !l.rests() && self.run_sends(l.id.run));
             let offsets = if sends { self.next_batch(target, lane, now) } else { Vec::new() };
             if !offsets.is_empty() {
                 let batch = self.send(lane, offsets);

@@ -1,0 +1,41 @@
+//! What was changed over the admin API, and by whom: the one place where each write is told.
+//!
+//! The token has no names, so that a caller is known by its address.
+
+use std::{convert::Infallible, fmt, net::SocketAddr};
+
+use axum::{
+    extract::{ConnectInfo, FromRequestParts},
+    http::request::Parts,
+};
+
+/// Who called.
+#[derive(Clone, Copy, Debug)]
+pub struct Who(Option<SocketAddr>);
+
+impl Who {
+    /// The process itself: a signal.
+    pub const SIGNAL: Who = Who(None);
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(peer) => peer.fmt(f),
+            None => f.write_str("signal"),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Who {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(Who(parts.extensions.get().map(|ConnectInfo(peer)| *peer)))
+    }
+}
+
+/// Tells a write that was done: what it was, what it was about, and how many it changed.
+pub fn wrote(who: &Who, what: &'static str, about: &str, count: u64) {
+    tracing::info!(%who, what, about, count, "changed by an operator");
+}
