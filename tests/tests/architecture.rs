@@ -13,7 +13,7 @@ use std::{
 use serde_json::Value;
 
 /// Each member, and the members that it may use, for building and for testing alike.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
     ("schemas", &[]),
     ("router-core", &["schemas"]),
     ("router-store", &["schemas", "router-core"]),
@@ -23,6 +23,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("order-processor", &["schemas", "function-host"]),
     ("inventory-optimizer", &["schemas", "function-host"]),
     ("defi-scanner", &["schemas", "function-host"]),
+    ("ai-coordinator", &["schemas", "function-host"]),
     ("notification-dispatcher", &["schemas", "function-host"]),
     (
         "router-tests",
@@ -36,6 +37,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
             "order-processor",
             "inventory-optimizer",
             "defi-scanner",
+            "ai-coordinator",
             "notification-dispatcher",
         ],
     ),

@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, fs};
 
+use ai_coordinator::AiCoordinator;
 use defi_scanner::DefiScanner;
 use function_host::Function;
 use inventory_optimizer::InventoryOptimizer;
@@ -19,7 +20,13 @@ fn row<F: Function>() -> Row {
 }
 
 fn all() -> Vec<Row> {
-    vec![row::<OrderProcessor>(), row::<InventoryOptimizer>(), row::<DefiScanner>(), row::<NotificationDispatcher>()]
+    vec![
+        row::<OrderProcessor>(),
+        row::<InventoryOptimizer>(),
+        row::<DefiScanner>(),
+        row::<AiCoordinator>(),
+        row::<NotificationDispatcher>(),
+    ]
 }
 
 /// The types on a ring of replies, if there is one: those that stay when whatever leads nowhere is taken away.

@@ -179,6 +179,11 @@ impl Reply {
         &self.kind
     }
 
+    /// Its data.
+    pub fn data(&self) -> &Bytes {
+        &self.data
+    }
+
     /// Sets `id`, in place of the derived one.
     #[must_use]
     pub fn id(mut self, id: impl Into<Box<str>>) -> Self {

@@ -1,6 +1,10 @@
 //! A function's settings: the environment, read once, in one place, so that tests can give their own.
 
+mod document;
+
 use std::{collections::BTreeMap, fmt, str::FromStr};
+
+pub use document::DOCUMENT_BYTES_MAX;
 
 /// A setting that cannot be used. Its value is not shown: it may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

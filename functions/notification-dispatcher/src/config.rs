@@ -7,15 +7,12 @@ use function_host::{SettingError, Settings};
 use jiff::{civil::Time, tz::TimeZone};
 use schemas::payload::notifications::Severity;
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::{
     channel::{Channel, ChannelText},
     template::{TemplateText, Templates},
 };
 
-/// Bytes of the file.
-pub const CONFIG_BYTES_MAX: u64 = 16 << 20;
 /// Recipients of one alert.
 pub const ALERT_RECIPIENTS_MAX: usize = 100;
 /// Messages of a rate that are remembered.
@@ -160,27 +157,11 @@ impl Config {
     /// # Errors
     /// The setting, with the place in it.
     pub fn read(settings: &Settings) -> Result<Self, SettingError> {
-        let (name, json) = match (settings.get("NOTIFY"), settings.get("NOTIFY_FILE")) {
-            (Some(json), None) => ("NOTIFY", json.to_owned()),
-            (None, Some(path)) => {
-                let read = file(path).map_err(|e| SettingError::new("NOTIFY_FILE", format!("{path}: {e}")))?;
-                ("NOTIFY_FILE", read)
-            }
-            (Some(_), Some(_)) => {
-                return Err(SettingError::new("NOTIFY_FILE", "is set beside NOTIFY; set one of them"));
-            }
-            (None, None) => {
-                let message = "is not set, and neither is NOTIFY_FILE: without channels nobody can be told anything";
-                return Err(SettingError::new("NOTIFY", message));
-            }
-        };
-        Self::parse(&json, settings).map_err(|e| SettingError::new(name, e))
+        let (name, text): (_, Text) = settings.document("NOTIFY")?;
+        Self::new(text).map_err(|e| SettingError::new(&name, e))
     }
 
-    fn parse(json: &str, settings: &Settings) -> Result<Self, String> {
-        let mut value: Value = serde_json::from_str(json).map_err(|e| e.to_string())?;
-        expand(&mut value, settings, "")?;
-        let text: Text = serde_path_to_error::deserialize(value).map_err(|e| format!("{}: {}", e.path(), e.inner()))?;
+    fn new(text: Text) -> Result<Self, String> {
         let usual = RecipientText { quiet_hours: text.quiet_hours, rate: text.rate, ..RecipientText::default() };
         let usual = Recipient::new("", usual, &text.locale, &text.time_zone, None)?;
         let recipients = text.recipients.into_iter().map(|(name, recipient)| {
@@ -272,34 +253,6 @@ impl Recipient {
         let locale = text.locale.unwrap_or_else(|| locale.to_owned());
         Ok(Recipient { addresses: text.addresses, channels: text.channels, locale, time_zone, quiet_hours, rate })
     }
-}
-
-/// Puts the variables in place of `${env:NAME}`.
-fn expand(value: &mut Value, settings: &Settings, place: &str) -> Result<(), String> {
-    match value {
-        Value::String(text) => {
-            let Some(name) = text.strip_prefix("${env:").and_then(|rest| rest.strip_suffix('}')) else { return Ok(()) };
-            let missing = || format!("{place}: the environment variable {name} is not set");
-            *text = settings.get(name).ok_or_else(missing)?.to_owned();
-            Ok(())
-        }
-        Value::Array(items) => {
-            items.iter_mut().enumerate().try_for_each(|(i, item)| expand(item, settings, &format!("{place}[{i}]")))
-        }
-        Value::Object(members) => members.iter_mut().try_for_each(|(name, inner)| {
-            let place = if place.is_empty() { name.clone() } else { format!("{place}.{name}") };
-            expand(inner, settings, &place)
-        }),
-        _ => Ok(()),
-    }
-}
-
-fn file(path: &str) -> Result<String, String> {
-    let bytes = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
-    if bytes > CONFIG_BYTES_MAX {
-        return Err(format!("{bytes} bytes; at most {CONFIG_BYTES_MAX} are read"));
-    }
-    std::fs::read_to_string(path).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

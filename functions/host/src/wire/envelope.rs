@@ -12,7 +12,6 @@
 use std::borrow::Cow;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 use schemas::{
     Event, Form, Value,
@@ -216,7 +215,7 @@ pub(crate) fn headers<'a>(pairs: impl IntoIterator<Item = (Cow<'a, str>, Cow<'a,
 
 /// The events of an HTTP request that came inside of JSON.
 #[cfg(any(feature = "azure", feature = "lambda"))]
-pub(crate) fn http_events(headers: &HeaderMap, body: Bytes) -> Result<Vec<Event>, Failure> {
+pub(crate) fn http_events(headers: &HeaderMap, body: bytes::Bytes) -> Result<Vec<Event>, Failure> {
     if super::is_cloudevent(headers) {
         return super::events(headers, &body);
     }

@@ -1,6 +1,6 @@
 //! Goal: a mistake in the settings is named with its place, and no secret is shown.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -16,8 +16,9 @@ fn parse(edit: impl FnOnce(&mut Value)) -> Result<Config, String> {
         "alerts": {"to": {"critical": ["Zoë"]}, "channels": ["email"]},
     });
     edit(&mut value);
-    let settings = [("PUSH_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")].into_iter().collect();
-    Config::parse(&value.to_string(), &settings)
+    let settings =
+        [("PUSH_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned()), ("NOTIFY", value.to_string())];
+    Config::read(&settings.into_iter().collect()).map_err(|e| e.message.into())
 }
 
 #[test]
