@@ -42,6 +42,12 @@ mod letters;
 /// Routes, held and let go.
 mod routes;
 
+/// What is kept of each bus.
+pub mod archive;
+
+/// Events as streams of lines.
+pub mod reading;
+
 /// What there is.
 pub mod operations;
 
@@ -82,6 +88,8 @@ pub struct Api {
     pub routes: Vec<RouteSpec>,
     /// Whether events are taken in.
     pub ready: AtomicBool,
+    /// Who reads events beside the flow.
+    pub readers: reading::Readers,
 }
 
 type Shared = State<Arc<Api>>;
@@ -124,6 +132,9 @@ fn handler(op: Operation) -> MethodRouter<Arc<Api>> {
         Operation::PauseRoute => routing::on(on, routes::pause),
         Operation::ResumeRoute => routing::on(on, routes::resume),
         Operation::ExplainFilter => routing::on(on, explain::explain),
+        Operation::Tail => routing::on(on, reading::tail),
+        Operation::Archive => routing::on(on, archive::list),
+        Operation::ExportArchive => routing::on(on, reading::export),
         Operation::ListDeadLetters => routing::on(on, letters::list),
         Operation::ShowDeadLetter => routing::on(on, letters::show),
         Operation::RedriveDeadLetters => routing::on(on, letters::redrive),

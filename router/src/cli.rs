@@ -40,6 +40,21 @@ mod recover;
 /// `gocoffee transform`.
 mod transform;
 
+/// `gocoffee tail`.
+mod tail;
+
+/// `gocoffee archive`.
+mod archive;
+
+/// `gocoffee completions`.
+mod completions;
+
+/// Streams of lines.
+mod stream;
+
+/// How far long work is.
+mod progress;
+
 /// Calls of the admin API.
 mod api;
 
@@ -108,6 +123,10 @@ enum Command {
     Recover(recover::Args),
     #[command(subcommand)]
     Transform(transform::Command),
+    Tail(tail::Args),
+    #[command(subcommand)]
+    Archive(archive::Command),
+    Completions(completions::Args),
 }
 
 /// How a listing is written.
@@ -146,11 +165,14 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Recover(args) => on_runtime(recover::run(args)),
         Command::Transform(command) => transform::run(&command),
+        Command::Completions(args) => completions::run(&args),
         Command::Serve(args) => on_runtime(serve::run(args)),
         Command::Publish(args) => on_runtime(publish::run(args)),
         Command::Status(args) => on_runtime(status::run(args)),
         Command::DeadLetters(command) => on_runtime(dead_letters::run(command)),
         Command::Routes(command) => on_runtime(routes::run(command)),
+        Command::Tail(args) => on_runtime(tail::run(args)),
+        Command::Archive(command) => on_runtime(archive::run(command)),
     };
     match done {
         Ok(exit) => exit.into(),

@@ -63,4 +63,10 @@ schemas::codes! {
     TARGET_UNREACHABLE = "R0034",
     DATA_UNREADABLE = "R0035",
     ORPHANS = "R0039",
+    NO_SUCH_BUS = "no-such-bus",
+    POSITION = "position",
+    TOO_MANY_READERS = "too-many-readers",
+    STREAM_BROKE = "R0060",
+    EXPORT_FILE = "R0061",
+    EXPORT_INTERRUPTED = "R0062",
 }

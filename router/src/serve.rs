@@ -21,7 +21,7 @@ use tokio::{
     net::TcpListener,
     task::{JoinHandle, JoinSet},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     admin, codes,
@@ -103,6 +103,8 @@ pub struct Running {
     admin: Server,
     /// Reads keys again when they change; dropped with the router.
     _renewal: JoinSet<()>,
+    /// Ends who reads events beside the flow.
+    _readers: DropGuard,
 }
 
 /// A server task and its address.
@@ -159,7 +161,10 @@ pub async fn serve(config: Config, options: Options) -> Result<Running, Error> {
     };
     let path = Arc::new(Path::start(opened.store(), topology, clock.clone()).await?);
     let started = clock.wall();
-    let api = Arc::new(admin::Api { path: path.clone(), clock, started, routes, ready: AtomicBool::new(false) });
+    let readers = admin::reading::Readers::default();
+    let guard_of_readers = readers.guard();
+    let ready = AtomicBool::new(false);
+    let api = Arc::new(admin::Api { path: path.clone(), clock, started, routes, ready, readers });
     let listener = match bind(&config, sources, &path, reload_every).await {
         Ok(listener) => listener,
         Err(e) => {
@@ -174,7 +179,7 @@ pub async fn serve(config: Config, options: Options) -> Result<Running, Error> {
     let admin = serve_admin(admin, admin::router(api.clone(), guard), addr);
     let listen = serve_public(listener);
     api.ready.store(true, Ordering::Relaxed);
-    Ok(Running { path, opened, api, token, data, listen, admin, _renewal: renewal })
+    Ok(Running { path, opened, api, token, data, listen, admin, _renewal: renewal, _readers: guard_of_readers })
 }
 
 /// Stops the path, then closes the store, which is closed whatever the path says.
@@ -257,6 +262,7 @@ impl Running {
         let Running { path, opened, api, listen, admin, .. } = self;
         let deadline_at = tokio::time::Instant::now() + deadline;
         api.ready.store(false, Ordering::Relaxed);
+        api.readers.end();
         if tokio::time::timeout_at(deadline_at, listen.end()).await.is_err() {
             tracing::warn!(code = %router_http::codes::REQUESTS_CUT, "requests that were still open at the deadline were cut off");
         }

@@ -16,11 +16,14 @@
 //! Limits of [`crate::doc`] hold for each attribute and for the data; the envelope is one level more, so
 //! that what fits in one mode fits in every mode.
 
+mod line;
+
 use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
+pub use self::line::{decode_line, encode_line_into};
 use crate::codes;
 use crate::doc::{self, Ignore, Kind, Reader, Span};
 use crate::event::{ATTRIBUTES_MAX, Builder, Event, Form, Value, integer};
@@ -277,6 +280,13 @@ pub fn encode(event: &Event) -> Vec<u8> {
 
 /// Appends one event to `out`.
 pub fn encode_into(event: &Event, out: &mut Vec<u8>) {
+    let media_type = push_attrs(out, event);
+    push_data(out, event, media_type.is_none_or(media::is_json));
+    out.push(b'}');
+}
+
+/// Writes the beginning of an event's object, all its attributes; says what its data is declared as.
+fn push_attrs<'e>(out: &mut Vec<u8>, event: &'e Event) -> Option<&'e str> {
     out.reserve(event.body().len() + 128);
     out.extend_from_slice(br#"{"specversion":"1.0""#);
     let mut media_type = None;
@@ -294,8 +304,7 @@ pub fn encode_into(event: &Event, out: &mut Vec<u8>) {
             media_type = Some(s);
         }
     }
-    push_data(out, event, media_type.is_none_or(media::is_json));
-    out.push(b'}');
+    media_type
 }
 
 /// Writes a batch.
@@ -332,12 +341,14 @@ fn push_data(out: &mut Vec<u8>, event: &Event, json: bool) {
             push_string(out, text);
         }
         // Text under a JSON type (or none) would be read as a JSON string: its bytes go as bytes.
-        (Form::Text | Form::Binary, _) => {
-            out.extend_from_slice(br#","data_base64":""#);
-            out.extend_from_slice(BASE64.encode(data).as_bytes());
-            out.push(b'"');
-        }
+        (Form::Text | Form::Binary, _) => push_base64(out, data),
     }
+}
+
+fn push_base64(out: &mut Vec<u8>, data: &[u8]) {
+    out.extend_from_slice(br#","data_base64":""#);
+    out.extend_from_slice(BASE64.encode(data).as_bytes());
+    out.push(b'"');
 }
 
 fn push_string(out: &mut Vec<u8>, text: &str) {

@@ -53,6 +53,9 @@ pub mod replay;
 /// How long what is settled stays, and what gives way when space is short.
 pub mod retain;
 
+/// The log as far back as it is kept, for who looks on.
+pub mod archive;
+
 /// The loops that drive the steps.
 pub mod path;
 

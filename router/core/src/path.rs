@@ -67,6 +67,7 @@ pub use self::{
 };
 use crate::{
     admit::{Rules, Window},
+    archive::Archive,
     clock::Clock,
     codes,
     filter::{self, Filter},
@@ -203,6 +204,7 @@ pub struct Path {
     stats: Arc<Stats>,
     ledger: Arc<dyn Ledger>,
     logs: BTreeMap<BusId, Arc<dyn Log>>,
+    archives: BTreeMap<BusName, Archive>,
     intakes: HashMap<BusName, Intake>,
     dispatcher: mpsc::UnboundedSender<Msg>,
     failed: watch::Receiver<Option<store::Error>>,
@@ -245,6 +247,16 @@ impl Path {
     /// The way into a bus; `None` when there is no such bus.
     pub fn intake(&self, bus: &BusName) -> Option<Intake> {
         self.intakes.get(bus).cloned()
+    }
+
+    /// The log of a bus, to be read; of one that is not configured any more, too.
+    pub fn archive(&self, bus: &BusName) -> Option<&Archive> {
+        self.archives.get(bus)
+    }
+
+    /// The logs of all buses, by name.
+    pub fn archives(&self) -> impl Iterator<Item = (&BusName, &Archive)> {
+        self.archives.iter()
     }
 
     /// Buses that take nothing in now, and why. Cheap: for probes.
@@ -424,9 +436,25 @@ impl Parts {
         loops.spawn(self.dispatcher(dispatcher.clone())?.run(messages, planned));
         let (changing, trimming) = (Arc::default(), Arc::default());
         loops.spawn(self.sweeper(dispatcher.clone(), &changing, &trimming).run(stopping.clone()));
-        let Parts { ledger, logs, stats, .. } = self;
+        let Parts { ledger, logs, stats, state, .. } = self;
+        let archive =
+            |(name, id): (BusName, BusId)| Some((name, Archive::new(id, logs.get(&id)?.clone(), ledger.clone())));
+        let archives = state.buses.into_iter().filter_map(archive).collect();
         let loops = Mutex::new(loops.set);
-        Ok(Path { stats, ledger, logs, intakes, dispatcher, failed, closing, stopping, changing, trimming, loops })
+        Ok(Path {
+            stats,
+            ledger,
+            logs,
+            archives,
+            intakes,
+            dispatcher,
+            failed,
+            closing,
+            stopping,
+            changing,
+            trimming,
+            loops,
+        })
     }
 
     fn planners(&self) -> Result<Vec<(BusId, Planner)>, StartError> {

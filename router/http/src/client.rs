@@ -29,7 +29,7 @@ use hyper_util::{
 use tokio::time::Instant;
 use tower_service::Service;
 
-pub use self::tls::TlsFiles;
+pub use self::{open::Open, tls::TlsFiles};
 use crate::{
     address::{Private, Resolver},
     listener::TlsError,
@@ -38,6 +38,9 @@ use crate::{
 
 /// Whom it trusts, and what it shows.
 pub mod tls;
+
+/// Answers that are read while they come.
+mod open;
 
 /// How long a connection may take, from the name to the end of the TLS handshake.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -239,24 +242,30 @@ impl Client {
     /// [`Error`], without an answer.
     pub async fn send(&self, request: Request<Bytes>, timeout: Duration, bytes_max: usize) -> Result<Answer, Error> {
         let deadline = Instant::now() + timeout;
+        let response = self.begin(request, deadline, timeout).await?;
+        let (head, body) = response.into_parts();
+        let (body, cut) = read(body, bytes_max, deadline).await;
+        Ok(Answer { status: head.status, headers: head.headers, body, cut })
+    }
+
+    /// Sends a request; resolves with the head of its answer.
+    async fn begin(
+        &self,
+        request: Request<Bytes>,
+        deadline: Instant,
+        timeout: Duration,
+    ) -> Result<http::Response<Incoming>, Error> {
         let uri = request.uri().clone();
         let begun = Arc::new(AtomicBool::new(false));
         let request = request.map(|body| Sent { body: Some(body), begun: begun.clone() });
         let host = || host(&uri);
-        let response = match tokio::time::timeout_at(deadline, self.pool.request(request)).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) if error.is_connect() => {
-                return Err(Error::Connect { host: host(), why: causes(&error) });
-            }
-            Ok(Err(error)) => return Err(Error::Broken { host: host(), why: causes(&error) }),
-            Err(_) if begun.load(Ordering::Relaxed) => return Err(Error::Timeout { host: host(), after: timeout }),
-            Err(_) => {
-                return Err(Error::Connect { host: host(), why: format!("not connected within {timeout:?}") });
-            }
-        };
-        let (head, body) = response.into_parts();
-        let (body, cut) = read(body, bytes_max, deadline).await;
-        Ok(Answer { status: head.status, headers: head.headers, body, cut })
+        match tokio::time::timeout_at(deadline, self.pool.request(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) if error.is_connect() => Err(Error::Connect { host: host(), why: causes(&error) }),
+            Ok(Err(error)) => Err(Error::Broken { host: host(), why: causes(&error) }),
+            Err(_) if begun.load(Ordering::Relaxed) => Err(Error::Timeout { host: host(), after: timeout }),
+            Err(_) => Err(Error::Connect { host: host(), why: format!("not connected within {timeout:?}") }),
+        }
     }
 
     /// Connects to where the URL points, TLS included, sends nothing, and closes.
@@ -293,21 +302,7 @@ impl Client {
     ) -> Result<Answer, Error> {
         let uri = url(to)?;
         let host = host(&uri);
-        let mut request = Request::new(Bytes::new());
-        *request.method_mut() = method;
-        *request.uri_mut() = uri;
-        let headers = request.headers_mut();
-        headers.insert(header::USER_AGENT, USER_AGENT);
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        if let Some(token) = token {
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| Error::Token)?;
-            value.set_sensitive(true);
-            headers.insert(header::AUTHORIZATION, value);
-        }
-        if let Some(json) = json {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            *request.body_mut() = json;
-        }
+        let request = request_to(method, uri, token, json)?;
         let answer = self.send(request, JSON_TIMEOUT, JSON_BYTES_MAX).await?;
         match answer.cut {
             true if answer.body.len() >= JSON_BYTES_MAX => Err(Error::TooLarge { host, bytes_max: JSON_BYTES_MAX }),
@@ -315,6 +310,26 @@ impl Client {
             false => Ok(answer),
         }
     }
+}
+
+/// A request of the command line.
+fn request_to(method: Method, uri: Uri, token: Option<&Secret>, json: Option<Bytes>) -> Result<Request<Bytes>, Error> {
+    let mut request = Request::new(Bytes::new());
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    let headers = request.headers_mut();
+    headers.insert(header::USER_AGENT, USER_AGENT);
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    if let Some(token) = token {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| Error::Token)?;
+        value.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, value);
+    }
+    if let Some(json) = json {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        *request.body_mut() = json;
+    }
+    Ok(request)
 }
 
 async fn read(mut body: Incoming, bytes_max: usize, deadline: Instant) -> (Bytes, bool) {

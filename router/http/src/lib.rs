@@ -46,6 +46,9 @@ pub mod address;
 /// The shared HTTP client.
 pub mod client;
 
+/// Bodies that are made while they are sent.
+pub mod lines;
+
 /// The webhook target.
 pub mod target;
 

@@ -37,7 +37,7 @@ fn delivery_id(id: &str) -> Result<DeliveryId, Refusal> {
     id.parse().map_err(|e: router_core::id::DeliveryIdError| bad(codes::ID, e.to_string()))
 }
 
-fn time(text: &str) -> Result<Timestamp, Refusal> {
+pub(super) fn time(text: &str) -> Result<Timestamp, Refusal> {
     let time: Option<jiff::Timestamp> = text.parse().ok();
     let micros = time.and_then(|time| u64::try_from(time.as_microsecond()).ok());
     let detail = || format!("`{text}` is no time: RFC 3339 since 1970, e.g. 2026-01-02T03:04:05Z");

@@ -53,6 +53,12 @@ operations! {
     ResumeRoute = "resumeRoute", POST "/api/routes/resume";
     /// Why an event does not match.
     ExplainFilter = "explainFilter", POST "/api/filters/explain";
+    /// Events as they come.
+    Tail = "tail", GET "/api/tail";
+    /// What is kept of each bus.
+    Archive = "archive", GET "/api/archive";
+    /// The events of a stretch of a bus.
+    ExportArchive = "exportArchive", GET "/api/archive/events";
     /// A page of dead letters.
     ListDeadLetters = "listDeadLetters", GET "/api/dead-letters";
     /// One dead letter with its event.

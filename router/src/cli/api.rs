@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use router_http::{
     Secret,
-    client::{Answer, Client, Error},
+    client::{Answer, Client, Error, Open},
 };
 use schemas::Code;
 use serde::de::DeserializeOwned;
@@ -37,8 +37,22 @@ impl Api {
 
     /// Calls one with a query.
     pub async fn query<T: DeserializeOwned>(&self, op: Operation, query: &[(&str, String)]) -> Result<T, Failure> {
-        let query: Vec<String> = query.iter().map(|(key, value)| format!("{key}={}", query_value(value))).collect();
-        self.get_at(&format!("{}?{}", op.path(), query.join("&"))).await
+        self.get_at(&asked(op, query)).await
+    }
+
+    /// Calls one with a query whose answer is read while it comes.
+    pub async fn open(&self, op: Operation, query: &[(&str, String)]) -> Result<Open, Failure> {
+        let opened = self.client.open(&format!("{}{}", self.base, asked(op, query)), Some(&self.token)).await;
+        match opened {
+            Ok(open) if open.status.is_success() => Ok(open),
+            Ok(open) => Err(self.refused(&open.into_answer().await)),
+            Err(e) => Err(unreachable_router(&e, "--admin")),
+        }
+    }
+
+    /// Where the router is.
+    pub fn base(&self) -> &str {
+        &self.base
     }
 
     /// Calls one about the thing with this id.
@@ -70,9 +84,13 @@ impl Api {
                 )
             });
         }
-        let detail = problem_detail(&answer);
-        let code = problem_code(&answer);
-        Err(match answer.status.as_u16() {
+        Err(self.refused(&answer))
+    }
+
+    fn refused(&self, answer: &Answer) -> Failure {
+        let detail = problem_detail(answer);
+        let code = problem_code(answer);
+        match answer.status.as_u16() {
             401 => Failure::new(
                 Exit::Unavailable,
                 codes::TOKEN_REFUSED,
@@ -84,8 +102,14 @@ impl Api {
             ),
             400 | 404 => Failure::new(Exit::No, code, detail),
             status => Failure::new(Exit::Unavailable, code, format!("{} answered {status}: {detail}", self.base)),
-        })
+        }
     }
+}
+
+/// The path of an operation with a query.
+fn asked(op: Operation, query: &[(&str, String)]) -> String {
+    let query: Vec<String> = query.iter().map(|(key, value)| format!("{key}={}", query_value(value))).collect();
+    format!("{}?{}", op.path(), query.join("&"))
 }
 
 /// Percent-encodes everything but letters, digits and `-`.

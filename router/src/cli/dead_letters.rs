@@ -139,7 +139,7 @@ pub struct PurgeArgs {
 }
 
 /// A time, or an age as durations are written, e.g. `2h`.
-fn time(text: &str) -> Result<jiff::Timestamp, String> {
+pub(super) fn time(text: &str) -> Result<jiff::Timestamp, String> {
     let age = config::value::parse_duration(text).ok();
     let past = age.and_then(|age| jiff::Timestamp::now().checked_sub(jiff::SignedDuration::try_from(age).ok()?).ok());
     past.or_else(|| text.parse().ok())

@@ -71,10 +71,13 @@ pub async fn run(args: Args) -> Done {
         match lines.next() {
             Ok(None) => break publisher.send(batch).await,
             Ok(Some(line)) => {
-                if let Err(invalid) = schemas::json::decode(&line.json) {
-                    publisher.refuse(line.number, &invalid.to_string());
-                    continue;
-                }
+                let line = match as_sent(line) {
+                    Ok(line) => line,
+                    Err((number, invalid)) => {
+                        publisher.refuse(number, &invalid.to_string());
+                        continue;
+                    }
+                };
                 if batch.len() >= BATCH_COUNT || bytes.saturating_add(line.json.len()) > BATCH_BYTES {
                     bytes = 0;
                     if let Err(failure) = publisher.send(std::mem::take(&mut batch)).await {
@@ -91,6 +94,15 @@ pub async fn run(args: Args) -> Done {
     publisher.print(args.output)?;
     done?;
     Ok(if publisher.totals.refused > 0 { Exit::No } else { Exit::Ok })
+}
+
+/// The event of a line as it is sent. An export writes JSON data with line breaks in it as bytes: here it is JSON
+/// again, so that filters see it and it is the same event as the one that was exported.
+fn as_sent(line: Line) -> Result<Line, (usize, schemas::Invalid)> {
+    let event = schemas::json::decode_line(&line.json).map_err(|invalid| (line.number, invalid))?;
+    let base64 = line.json.windows(11).any(|name| name == b"data_base64");
+    let json = if base64 { schemas::json::encode(&event) } else { line.json };
+    Ok(Line { number: line.number, json })
 }
 
 /// One event.

@@ -95,7 +95,7 @@ fn lines(of: &[String]) -> String {
 }
 
 fn shown(seen: &Recovery) -> String {
-    let finding = |Finding { bus, what, flag }: &Finding| {
+    let finding = |Finding { bus, what, flag, .. }: &Finding| {
         let bus = bus.as_ref().map(|bus| format!("bus {bus}: ")).unwrap_or_default();
         let flag = flag.map_or("restore it from a backup".into(), |flag| format!("mended by {flag}"));
         format!("{bus}{what} ({flag})")

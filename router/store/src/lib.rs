@@ -37,5 +37,8 @@ pub mod store;
 /// `gocoffee recover`.
 pub mod recover;
 
+/// `gocoffee archive verify`.
+pub mod verify;
+
 /// What every form must do: the bodies of the suites.
 pub mod conformance;

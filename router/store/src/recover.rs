@@ -19,7 +19,7 @@ use router_core::{
 
 use crate::{
     disk::{
-        self, DiskLog, Inspected, Lock,
+        self, Damage, DiskLog, Inspected, Lock,
         files::{Files, RealFiles},
     },
     ledger::{self, DiskLedger},
@@ -62,6 +62,8 @@ pub struct Finding {
     pub what: String,
     /// The flag that mends it; `None` when only a backup does.
     pub flag: Option<&'static str>,
+    /// The file, its bytes and offsets, where it is one.
+    pub damage: Option<Damage>,
 }
 
 /// A data folder whose lock is held, with what a look at it found.
@@ -128,7 +130,8 @@ impl Recovery {
                 let offsets = damage.offsets.map(|(a, b)| format!(", offsets {a} to {b}")).unwrap_or_default();
                 let (path, bytes) = (damage.path.display(), &damage.bytes);
                 let what = format!("{path} bytes {}..{}{offsets}: {}", bytes.start, bytes.end, damage.what);
-                found.push(Finding { bus: Some(bus.clone()), what, flag: Some("--skip-damaged") });
+                let damage = Some(damage.clone());
+                found.push(Finding { bus: Some(bus.clone()), what, flag: Some("--skip-damaged"), damage });
             }
             buses.push((bus, seen));
         }
@@ -141,6 +144,7 @@ impl Recovery {
                 bus: None,
                 what: "there are events, but no ledger: it is not known which were delivered".into(),
                 flag: Some("--from"),
+                damage: None,
             }),
             false => {}
         }
@@ -151,7 +155,7 @@ impl Recovery {
         let ledger = match open_ledger(&self.dir).await {
             Ok(ledger) => ledger,
             Err(e @ StoreError::Damaged { .. }) => {
-                self.findings.push(Finding { bus: None, what: e.to_string(), flag: None });
+                self.findings.push(Finding { bus: None, what: e.to_string(), flag: None, damage: None });
                 return Ok(());
             }
             Err(e) => return Err(e.into()),
@@ -161,7 +165,9 @@ impl Recovery {
             let seen = self.buses.iter().find(|(name, _)| name == bus).map(|(_, seen)| seen);
             let (first, tail) = seen.map_or((Offset(1), Offset(1)), |s| (s.first, s.tail));
             let planned = ledger.planned(*id).await?.unwrap_or(first);
-            let mut say = |what: String, flag| self.findings.push(Finding { bus: Some(bus.clone()), what, flag });
+            let mut say = |what: String, flag| {
+                self.findings.push(Finding { bus: Some(bus.clone()), what, flag, damage: None });
+            };
             if !(first..=tail).contains(&planned) {
                 let what = format!("the ledger is at offset {planned}, its log holds offsets {first} to below {tail}");
                 say(what, Some("--clamp"));
@@ -284,7 +290,16 @@ impl Recovery {
         Ok(ledger.commit(epoch, changes, Durability::Now).await?)
     }
 
-    fn log_dir(&self, bus: &BusName) -> PathBuf {
+    /// The buses, each with what a look at its log found.
+    pub(crate) fn buses(&self) -> &[(BusName, Inspected)] {
+        &self.buses
+    }
+
+    pub(crate) fn has_ledger(&self) -> bool {
+        self.has_ledger
+    }
+
+    pub(crate) fn log_dir(&self, bus: &BusName) -> PathBuf {
         self.dir.join("buses").join(bus.as_str())
     }
 }
@@ -342,7 +357,7 @@ async fn bury(ledger: &DiskLedger, state: &State, entries: Vec<Pending>) -> Resu
     Ok(())
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     let gone = |e| StoreError::Poisoned(format!("a thread of the store ended: {e}").into());
@@ -354,7 +369,7 @@ async fn inspect(dir: &Path, bus: &BusName) -> Result<Inspected, StoreError> {
     blocking(move || disk::inspect(&RealFiles, &dir)).await
 }
 
-async fn open_ledger(dir: &Path) -> Result<DiskLedger, StoreError> {
+pub(crate) async fn open_ledger(dir: &Path) -> Result<DiskLedger, StoreError> {
     let dir = dir.join("ledger");
     blocking(move || DiskLedger::open(&dir, ledger::Options::default())).await
 }

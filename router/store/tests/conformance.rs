@@ -9,6 +9,7 @@ mod conformance {
     mod memory;
     mod model;
     mod space;
+    mod verify;
 }
 
 /// A case that no suite names would never run.

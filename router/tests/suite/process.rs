@@ -24,37 +24,62 @@ async fn ready(lines: &mut Lines<BufReader<ChildStderr>>) -> serde_json::Value {
     }
 }
 
+/// The words of every command, those that only lead to others too.
+fn commands() -> Vec<Vec<String>> {
+    fn walk(command: &clap::Command, words: &[String], all: &mut Vec<Vec<String>>) {
+        all.push(words.to_vec());
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            walk(sub, &[words, &[sub.get_name().to_owned()]].concat(), all);
+        }
+    }
+    let mut all = Vec::new();
+    walk(&<gocoffee::cli::Cli as clap::CommandFactory>::command(), &[], &mut all);
+    assert!(all.len() > 20, "{all:?}");
+    all
+}
+
 #[tokio::test]
 async fn help_of_every_command_has_examples_and_stays_as_it_is() {
     let mut all = String::new();
-    let commands: [&[&str]; 19] = [
-        &[],
-        &["serve"],
-        &["check"],
-        &["publish"],
-        &["status"],
-        &["dead-letters"],
-        &["dead-letters", "ls"],
-        &["dead-letters", "show"],
-        &["dead-letters", "redrive"],
-        &["dead-letters", "purge"],
-        &["routes"],
-        &["routes", "ls"],
-        &["filter"],
-        &["filter", "test"],
-        &["filter", "eval"],
-        &["explain"],
-        &["recover"],
-        &["transform"],
-        &["transform", "test"],
-    ];
-    for command in commands {
-        let (exit, out, _) = run(&[command, &["--help"]].concat(), "").await;
+    for command in commands() {
+        let args: Vec<&str> = command.iter().map(String::as_str).chain(["--help"]).collect();
+        let (exit, out, _) = run(&args, "").await;
         assert_eq!(exit, 0);
         assert!(out.contains("Examples:"), "{out}");
         all.push_str(&format!("$ gocoffee {} --help\n{out}\n", command.join(" ")));
     }
     insta::assert_snapshot!(all);
+}
+
+#[test]
+fn every_command_and_exit_code_is_on_the_page() {
+    let page = include_str!("../../../docs/commands.md");
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .filter(|l| l.starts_with("| "))
+        .map(|l| l.trim_matches('|').split(" | ").map(str::trim).collect())
+        .collect();
+    let head = &rows[0];
+    assert_eq!(head[1..], ["0", "1", "2", "69", "74", "78"], "the codes of `Exit`");
+    let all = commands();
+    let leads = |words: &Vec<String>| all.iter().any(|other| other.len() > words.len() && other.starts_with(words));
+    let named: Vec<String> =
+        all.iter().filter(|words| !leads(words)).map(|words| format!("`{}`", words.join(" "))).collect();
+    let listed: Vec<String> =
+        rows[1..].iter().filter(|row| row.len() == head.len()).map(|row| row[0].to_owned()).collect();
+    let (mut want, mut have) = (named, listed);
+    want.sort();
+    have.sort();
+    assert_eq!(have, want);
+}
+
+#[tokio::test]
+async fn completions_know_the_commands() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let (exit, out, _) = run(&["completions", shell], "").await;
+        assert_eq!((exit, out.contains("dead-letters"), out.contains("until-latest")), (0, true, true), "{shell}");
+    }
+    assert_eq!(run(&["completions", "command.com"], "").await.0, 2);
 }
 
 #[tokio::test]

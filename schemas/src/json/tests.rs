@@ -227,3 +227,27 @@ fn every_cut_is_refused_and_none_panics() {
         assert!(decode_batch(&batch.as_bytes()[..end + json.len()], 9).is_err());
     }
 }
+
+#[test]
+fn a_line_has_no_break_and_reads_back_byte_for_byte() {
+    for (members, form) in [
+        ("", Form::None),
+        ("\"data\":{\"a\":1}", Form::Json),
+        ("\"data\":{\n \"a\": [1,\r\n2]}", Form::Json),
+        ("\"data\":\"one\\ntwo\"", Form::Json),
+        ("\"datacontenttype\":\"text/plain\",\"data\":\"one\\ntwo\\r\"", Form::Text),
+        ("\"data_base64\":\"AAoNAP8=\"", Form::Binary),
+        ("\"datacontenttype\":\"image/png\",\"data_base64\":\"ewp9\"", Form::Binary),
+        ("\"x\":{\"a\":\n1},\"data\":7", Form::Json),
+    ] {
+        let event = read(members);
+        let mut line = b"before ".to_vec();
+        encode_line_into(&event, &mut line);
+        assert!(line.starts_with(b"before {") && !line.contains(&b'\n') && !line.contains(&b'\r'), "{members}");
+        let back = decode_line(&line[7..]).unwrap();
+        assert_eq!((back.form(), back.data()), (form, event.data()), "{members}");
+        if !members.contains("\"x\"") {
+            assert_eq!(back.body(), event.body(), "{members}");
+        }
+    }
+}

@@ -100,6 +100,11 @@ impl Place {
         format!("http://{}/events", self.public)
     }
 
+    /// Where the admin API is.
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.admin)
+    }
+
     /// The data folder.
     pub fn data(&self) -> PathBuf {
         self.data.clone()
@@ -193,6 +198,17 @@ pub struct Router<'a> {
 }
 
 impl Router<'_> {
+    /// Bytes of its memory that are in use.
+    ///
+    /// # Panics
+    /// Where the system does not tell.
+    pub fn memory_bytes(&self) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.child.id().expect("it runs")));
+        let text = text.expect("the system tells of a process");
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory, too");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("in KiB") << 10
+    }
+
     /// What the probe for readiness is answered.
     pub async fn readyz(&self) -> u16 {
         let answer = self.client.get(&format!("http://{}/readyz", self.place.admin)).await;

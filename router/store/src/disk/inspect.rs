@@ -2,6 +2,8 @@
 //! Looking changes nothing. Setting aside copies a file to a folder of its own first, then puts in its
 //! place one without the damaged blocks; it may be cut short at any step and done again.
 
+mod sides;
+
 use std::{io, ops::Range, path::Path, path::PathBuf};
 
 use router_core::{
@@ -9,6 +11,7 @@ use router_core::{
     store::Error,
 };
 
+pub use self::sides::inspect_sides;
 use super::{
     files::{File, Files, create_dirs, read_full_at, write_all_at},
     recover::{self, segment_path},

@@ -61,5 +61,5 @@ mod log;
 mod inspect;
 
 pub use files::{Lock, LockError};
-pub use inspect::{Damage, Inspected, inspect, set_aside};
+pub use inspect::{Damage, Inspected, inspect, inspect_sides, set_aside};
 pub use log::{DiskLog, Options};

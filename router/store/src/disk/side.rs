@@ -20,7 +20,7 @@
 //! | 96 | 24 I | index: offset, place in the segment, append time of a block |
 //! | | | keys, in pages of 16 KiB: 682 times key, offset, append time; zeros; CRC-32C of the page's first 16380 bytes |
 
-use std::{io, path::Path, sync::Arc};
+use std::{io, ops::Range, path::Path, sync::Arc};
 
 use router_core::{clock::Timestamp, id::Offset, store::Keyed};
 
@@ -138,6 +138,12 @@ pub(super) struct Side {
 impl Side {
     /// `None` when there is none that can be used.
     pub fn open(files: &dyn Files, path: &Path, base: Offset, seed: u64, end: u64) -> Option<Side> {
+        let ours = |s: &Side| (s.summary.base, s.summary.seed, s.summary.end) == (base, seed, end);
+        Side::read(files, path).filter(ours)
+    }
+
+    /// Whosever it is; `None` when its head is damaged.
+    pub fn read(files: &dyn Files, path: &Path) -> Option<Side> {
         let file = files.open(path).ok()?;
         let mut b = [0; HEAD];
         let got = read_full_at(&*file, &mut b, 0).ok()?;
@@ -153,9 +159,8 @@ impl Side {
             times: (Timestamp(u64_at(&b, 48)), Timestamp(u64_at(&b, 56))),
             records: u64_at(&b, 64),
         };
-        let ours = (summary.base, summary.seed, summary.end) == (base, seed, end);
         let entries = usize::try_from(u64_at(&b, 72)).ok()?;
-        (sound && ours).then_some(Side { file, summary, entries, index_crc: u32_at(&b, 80) })
+        sound.then_some(Side { file, summary, entries, index_crc: u32_at(&b, 80) })
     }
 
     /// The index; `None` when it is damaged.
@@ -165,6 +170,26 @@ impl Side {
         let sound = got == b.len() && crc32c::crc32c(&b) == self.index_crc;
         let entry = |e: &[u8]| Entry { offset: Offset(u64_at(e, 0)), at: u64_at(e, 8), time: Timestamp(u64_at(e, 16)) };
         sound.then(|| Index(b.chunks_exact(ENTRY).map(entry).collect()))
+    }
+
+    /// Which bytes of it are damaged.
+    pub fn damages(&self) -> Vec<(Range<u64>, &'static str)> {
+        let mut found = Vec::new();
+        let keys_at = HEAD + self.entries * ENTRY;
+        if self.index().is_none() {
+            found.push((HEAD as u64..keys_at as u64, "the index of the side file is damaged"));
+        }
+        let records = usize::try_from(self.summary.records).unwrap_or(usize::MAX);
+        let mut page = vec![0; PAGE];
+        for number in 0..records.div_ceil(PAGE_KEYS) {
+            let at = (keys_at + number * PAGE) as u64;
+            let sound = read_full_at(&*self.file, &mut page, at).is_ok_and(|got| got == PAGE)
+                && page.split_at_checked(PAGE - 4).is_some_and(|(keys, crc)| crc32c::crc32c(keys) == u32_at(crc, 0));
+            if !sound {
+                found.push((at..at + PAGE as u64, "keys of the side file are damaged"));
+            }
+        }
+        found
     }
 
     /// The newest keys, at most `count_max`, none appended before `since`, in log order; `None` when a
