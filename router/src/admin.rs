@@ -138,6 +138,7 @@ fn handler(op: Operation) -> MethodRouter<Arc<Api>> {
         Operation::ListDeadLetters => routing::on(on, letters::list),
         Operation::ShowDeadLetter => routing::on(on, letters::show),
         Operation::RedriveDeadLetters => routing::on(on, letters::redrive),
+        Operation::EditDeadLetter => routing::on(on, letters::edit),
         Operation::PurgeDeadLetters => routing::on(on, letters::purge),
     }
 }

@@ -20,6 +20,8 @@ schemas::codes! {
     ID = "id",
     COUNT = "count",
     NO_SUCH_DEAD_LETTER = "no-such-dead-letter",
+    EDIT_IDENTITY = "edit-identity",
+    EDIT_IMPOSSIBLE = "edit-impossible",
     SELECTION = "selection",
     IDS = "ids",
     CONFIG_UNREADABLE = "R0001",

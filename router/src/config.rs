@@ -18,6 +18,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 use router_core::{
     filter,
     id::{BusName, RouteName, SourceName, TargetName},
+    reply::ReplySpec,
     settle::RetryPolicy,
     transform,
 };
@@ -419,6 +420,48 @@ pub struct Route {
     /// How much it may be owed.
     #[serde(default)]
     pub backlog: Backlog,
+    /// Whether the events in its target's answers are taken in, and by which bus. Default: they are not.
+    #[serde(default)]
+    pub reply: Reply,
+}
+
+/// What becomes of the events in the answers of a route's target.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Reply {
+    /// They are counted and left: `false`.
+    #[default]
+    No,
+    /// The route's own bus takes them: `true`.
+    Own,
+    /// This bus takes them: `{ bus: NAME }`.
+    Bus(BusName),
+}
+
+impl Reply {
+    /// As the path takes it.
+    pub fn spec(&self) -> Option<ReplySpec> {
+        match self {
+            Reply::No => None,
+            Reply::Own => Some(ReplySpec { bus: None }),
+            Reply::Bus(bus) => Some(ReplySpec { bus: Some(bus.clone()) }),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Reply {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let Json(value) = Json::deserialize(d)?;
+        match value {
+            serde_json::Value::Bool(false) => Ok(Reply::No),
+            serde_json::Value::Bool(true) => Ok(Reply::Own),
+            serde_json::Value::Object(members) if members.len() == 1 => match members.get("bus") {
+                Some(serde_json::Value::String(bus)) => BusName::new(bus).map(Reply::Bus).map_err(D::Error::custom),
+                _ => Err(D::Error::custom("`reply` has the one key `bus`, the name of a bus")),
+            },
+            _ => Err(D::Error::custom("`reply` is `true`, `false`, or `{ bus: NAME }`")),
+        }
+    }
 }
 
 /// How much a route may be owed.

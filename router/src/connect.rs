@@ -390,6 +390,7 @@ fn route_spec(name: router_core::id::RouteName, route: &config::Route) -> RouteS
         target: route.to.clone(),
         retry: RetryPolicy { attempts_max, age_max, delay_min, delay_max },
         backlog: backlog(&route.backlog, age_max),
+        reply: route.reply.spec(),
     }
 }
 

@@ -65,6 +65,18 @@ pub fn is_json_format(content_type: &str) -> bool {
 /// # Errors
 /// What is wrong, with the header, or the data.
 pub fn decode_binary(headers: &HeaderMap, body: Bytes) -> Result<Event, Invalid> {
+    decode_binary_or(headers, body, None)
+}
+
+/// Reads an event in binary mode, which has this `id` unless it says its own.
+///
+/// # Errors
+/// As [`decode_binary`].
+pub fn decode_binary_with_id(headers: &HeaderMap, body: Bytes, id: &str) -> Result<Event, Invalid> {
+    decode_binary_or(headers, body, Some(id))
+}
+
+fn decode_binary_or(headers: &HeaderMap, body: Bytes, id: Option<&str>) -> Result<Event, Invalid> {
     let media_type = content_type(headers)?;
     let values = ce_headers(headers)?;
     check_specversion(&values)?;
@@ -79,6 +91,9 @@ pub fn decode_binary(headers: &HeaderMap, body: Bytes) -> Result<Event, Invalid>
         }
     }
     attrs.extend(media_type.map(|m| ("datacontenttype", Value::String(m))));
+    if let Some(id) = id.filter(|_| !attrs.iter().any(|(name, _)| *name == "id")) {
+        attrs.push(("id", Value::String(id)));
+    }
     let form = form(media_type, &body)?;
     Builder::from_attrs(attrs).data_slice(form, &body).build_with_valid_data().map_err(at_header)
 }

@@ -19,6 +19,7 @@
 mod line;
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -49,10 +50,22 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// # Errors
 /// What is wrong, with the attribute or the byte of `json`.
 pub fn decode(json: &[u8]) -> Result<Event, Invalid> {
+    decode_or(json, None)
+}
+
+/// Reads one event, which has this `id` unless it says its own.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_with_id(json: &[u8], id: &str) -> Result<Event, Invalid> {
+    decode_or(json, Some(id))
+}
+
+fn decode_or(json: &[u8], id: Option<&str>) -> Result<Event, Invalid> {
     let mut reader = Reader::new(json)?;
     let envelope = Envelope::read(&mut reader)?;
     reader.end()?;
-    envelope.event()
+    envelope.event(id)
 }
 
 /// Reads a batch of at most `count_max` events. A bad event never stops the others.
@@ -62,6 +75,30 @@ pub fn decode(json: &[u8]) -> Result<Event, Invalid> {
 /// `count_max`. The inner errors, for events that are JSON and no valid event. Bytes are those of the whole
 /// `json` in both.
 pub fn decode_batch(json: &[u8], count_max: usize) -> Result<Vec<Result<Event, Invalid>>, Invalid> {
+    let events = decode_batch_or(json, count_max, |_| None)?;
+    Ok(events.into_iter().map(|(_, event)| event).collect())
+}
+
+/// An event of a batch, or why it is none, and where in the batch it stands.
+pub type Placed = (Range<usize>, Result<Event, Invalid>);
+
+/// Reads a batch as [`decode_batch`] does; the event of each index has this `id` unless it says its own.
+///
+/// # Errors
+/// As [`decode_batch`].
+pub fn decode_batch_with_ids(
+    json: &[u8],
+    count_max: usize,
+    id: impl Fn(usize) -> String,
+) -> Result<Vec<Placed>, Invalid> {
+    decode_batch_or(json, count_max, |index| Some(id(index)))
+}
+
+fn decode_batch_or(
+    json: &[u8],
+    count_max: usize,
+    id: impl Fn(usize) -> Option<String>,
+) -> Result<Vec<Placed>, Invalid> {
     let mut reader = Reader::new(json)?;
     if reader.peek() != b'[' {
         let message = "a batch is a JSON array of events; one event alone is sent as application/cloudevents+json";
@@ -79,15 +116,16 @@ pub fn decode_batch(json: &[u8], count_max: usize) -> Result<Vec<Result<Event, I
             let message = format!("a batch has at most {count_max} events here; send it in parts");
             return Err(Invalid::new(codes::BATCH_TOO_LONG, Place::Byte(start), message));
         }
-        match Envelope::read(&mut reader) {
-            Ok(envelope) => events.push(envelope.event()),
+        let event = match Envelope::read(&mut reader) {
+            Ok(envelope) => envelope.event(id(events.len()).as_deref()),
             Err(invalid) if doc::is_limit(&invalid) => {
                 reader.at = start;
                 reader.skip_refused()?;
-                events.push(Err(invalid));
+                Err(invalid)
             }
             Err(invalid) => return Err(invalid),
-        }
+        };
+        events.push((start..reader.at, event));
         reader.whitespace();
         match reader.peek() {
             b',' => reader.take(),
@@ -152,7 +190,8 @@ impl<'a> Envelope<'a> {
         }
     }
 
-    fn event(&self) -> Result<Event, Invalid> {
+    /// The event, which has this id unless it says its own.
+    fn event(&self, id: Option<&str>) -> Result<Event, Invalid> {
         if !self.is_object {
             return Err(Invalid::new(codes::NOT_AN_OBJECT, Place::Byte(self.at), "an event is a JSON object"));
         }
@@ -168,6 +207,9 @@ impl<'a> Envelope<'a> {
             if let Some(text) = text {
                 attrs.push((member.name.as_ref(), member.attribute(text)));
             }
+        }
+        if let Some(id) = id.filter(|_| !attrs.iter().any(|(name, _)| *name == "id")) {
+            attrs.push(("id", Value::String(id)));
         }
         let json = attrs
             .iter()

@@ -4,7 +4,7 @@
 use router_tests::sim::{self, Broken};
 
 /// What the seeds of a run must show together, at least so often each.
-const SHOWN: [&str; 18] = [
+const SHOWN: [&str; 20] = [
     "attempts",
     "clean stops",
     "clock jumps",
@@ -18,8 +18,10 @@ const SHOWN: [&str; 18] = [
     "lanes seen in the ledger",
     "power losses",
     "power off in a call",
+    "quarantined",
     "redriven",
     "remnants seen",
+    "replies",
     "retries seen",
     "trimmed logs seen",
     "version changes",

@@ -43,4 +43,9 @@ schemas::codes! {
     REPLAY_LIMIT = "replay-limit",
     NO_SUCH_REPLAY = "no-such-replay",
     REPLAY_STATE = "replay-state",
+    LOOP_DEPTH = "loop-depth",
+    REPLY_SAME_IDENTITY = "reply-same-identity",
+    QUARANTINED = "R0130",
+    REPLIES_WAIT = "R0131",
+    REPLY_LOST = "R0132",
 }

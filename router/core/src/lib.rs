@@ -44,6 +44,12 @@ pub mod transform;
 /// Step 6: where events go.
 pub mod target;
 
+/// Step 6: what a target answers with, and what it follows from.
+pub mod reply;
+
+/// What is no event, and is kept all the same.
+pub mod quarantine;
+
 /// Step 7: what an attempt means for its delivery and its target.
 pub mod settle;
 

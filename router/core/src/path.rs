@@ -36,6 +36,12 @@ mod replay;
 /// Routes: paused, resumed.
 mod routes;
 
+/// Dead letters that come in again after an edit.
+mod edit;
+
+/// What targets answer with, on its way into the logs.
+mod replies;
+
 /// What it looks like at one moment.
 mod status;
 
@@ -57,12 +63,16 @@ use self::{
     gate::Gates,
     lane::{Route, WAITING_TOTAL_MAX},
     open::OpenSet,
+    replies::Doors,
     sweep::{SWEEP_EVERY, Sweeper},
 };
 pub use self::{
     append::Intake,
+    edit::{EditError, Edited},
     letters::{Purged, Redriven},
+    open::ANSWERS_BYTES_MAX,
     replay::{Asked, Place, Reading, Refused, Started},
+    replies::Quarantine,
     routes::RouteChanged,
 };
 use crate::{
@@ -73,7 +83,9 @@ use crate::{
     filter::{self, Filter},
     id::{BusId, BusName, LaneId, Offset, RouteId, RouteName, TargetName},
     plan::{self, Planner, Wanted},
+    quarantine,
     replay::RUN_AGE_MAX,
+    reply::ReplySpec,
     retain::{BacklogLimits, DiskBudget, LetterLimits, Retention},
     settle::RetryPolicy,
     stats::{Stats, Status},
@@ -84,6 +96,11 @@ use crate::{
 
 /// Bytes of records that a planner reads at a time.
 const PLAN_BYTES: usize = 256 << 10;
+/// How long, and how many, quarantined bytes are known as the same.
+const QUARANTINE_DEDUPE_AGE: Duration = Duration::from_secs(86_400);
+const QUARANTINE_DEDUPE_ENTRIES_MAX: usize = 100_000;
+/// How long the quarantine keeps what is no dead letter any more.
+const QUARANTINE_AGE_MAX: Duration = Duration::from_secs(86_400);
 /// Chunks of planned records that wait for the dispatcher.
 const PLANNED_MAX: usize = 4;
 
@@ -159,6 +176,15 @@ pub struct RouteSpec {
     pub retry: RetryPolicy,
     /// How much it may be owed.
     pub backlog: BacklogLimits,
+    /// What becomes of the events in its target's answers; `None`: they are counted and left.
+    pub reply: Option<ReplySpec>,
+}
+
+impl RouteSpec {
+    /// The bus that takes the events of its target's answers.
+    pub fn reply_bus(&self) -> Option<&BusName> {
+        self.reply.as_ref().map(|reply| reply.bus.as_ref().unwrap_or(&self.bus))
+    }
 }
 
 /// Why a path cannot start.
@@ -180,6 +206,9 @@ pub enum StartError {
     /// A route names what is not there.
     #[error("route {0}: there is no {1}")]
     Missing(RouteName, String),
+    /// A bus or a route has a name that the router keeps to itself.
+    #[error("{0} is a name that the router keeps to itself; give it another name")]
+    Reserved(String),
     /// Two of a kind have one name.
     #[error("there are two {0}; each needs a name of its own")]
     Twice(String),
@@ -194,6 +223,7 @@ impl StartError {
             | StartError::Transform(..)
             | StartError::Version(_)
             | StartError::Missing(..)
+            | StartError::Reserved(_)
             | StartError::Twice(_) => codes::START_REFUSED,
         }
     }
@@ -206,10 +236,13 @@ pub struct Path {
     logs: BTreeMap<BusId, Arc<dyn Log>>,
     archives: BTreeMap<BusName, Archive>,
     intakes: HashMap<BusName, Intake>,
+    quarantine: Option<Quarantine>,
     dispatcher: mpsc::UnboundedSender<Msg>,
     failed: watch::Receiver<Option<store::Error>>,
-    /// Ends the appenders once what they took is answered.
+    /// Tells sources that nothing is taken in any more.
     closing: CancellationToken,
+    /// Ends the appenders once what they took is answered: when nothing is under way that may be answered.
+    closed: CancellationToken,
     /// Ends the planners.
     stopping: CancellationToken,
     /// One change of dead letters at a time: each sees what the one before has committed.
@@ -228,6 +261,7 @@ impl Path {
         check(&topology)?;
         let ledger = store.ledger();
         let mut state = ledger.state().await?;
+        let topology = with_quarantine(topology, &state);
         name(&ledger, &mut state, &topology).await?;
         let (mut logs, mut planned) = (BTreeMap::new(), BTreeMap::new());
         // A bus that is not configured any more takes nothing in, but what it took is still owed.
@@ -257,6 +291,11 @@ impl Path {
     /// The logs of all buses, by name.
     pub fn archives(&self) -> impl Iterator<Item = (&BusName, &Archive)> {
         self.archives.iter()
+    }
+
+    /// Where to keep what is no event; `None` when no route asks for replies and nothing was ever kept.
+    pub fn quarantine(&self) -> Option<Quarantine> {
+        self.quarantine.clone()
     }
 
     /// Buses that take nothing in now, and why. Cheap: for probes.
@@ -307,7 +346,9 @@ impl Path {
         self.stopping.cancel();
         let (done, stopped) = oneshot::channel();
         self.dispatcher.send(Msg::Stop { deadline, done }).map_err(|_| self.over())?;
-        stopped.await.map_err(|_| self.over())?;
+        let stopped = stopped.await.map_err(|_| self.over());
+        self.closed.cancel();
+        stopped?;
         let mut loops = self.loops.lock().await;
         while loops.join_next().await.is_some() {}
         Ok(())
@@ -336,10 +377,21 @@ fn check(topology: &Topology) -> Result<(), StartError> {
     }) {
         return Err(StartError::Twice(twice.clone()));
     }
+    for (what, name) in topology.buses.iter().map(|b| ("bus", b.name.as_str())) {
+        if replies::reserved(name) {
+            return Err(StartError::Reserved(format!("{what} {name}")));
+        }
+    }
+    if let Some(route) = topology.routes.iter().find(|r| replies::reserved(r.name.as_str())) {
+        return Err(StartError::Reserved(format!("route {}", route.name)));
+    }
     let targets: HashSet<&TargetName> = topology.targets.iter().map(|t| t.name()).collect();
     for route in &topology.routes {
         if !topology.buses.iter().any(|b| b.name == route.bus) {
             return Err(StartError::Missing(route.name.clone(), format!("bus {}", route.bus)));
+        }
+        if let Some(bus) = route.reply_bus().filter(|bus| !topology.buses.iter().any(|b| b.name == **bus)) {
+            return Err(StartError::Missing(route.name.clone(), format!("bus {bus}, which would take its replies")));
         }
         if !targets.contains(&route.target) {
             return Err(StartError::Missing(route.name.clone(), format!("target {}", route.target)));
@@ -352,6 +404,26 @@ fn check(topology: &Topology) -> Result<(), StartError> {
         }
     }
     Ok(())
+}
+
+/// The bus of the quarantine is there where a route asks for replies, and wherever it was before.
+fn with_quarantine(mut topology: Topology, state: &State) -> Topology {
+    let replies = topology.routes.iter().any(|r| r.reply.is_some());
+    if replies || state.buses.iter().any(|(name, _)| name.as_str() == quarantine::BUS) {
+        topology.buses.push(BusSpec {
+            name: quarantine::bus(),
+            dedupe_age: QUARANTINE_DEDUPE_AGE,
+            dedupe_entries_max: QUARANTINE_DEDUPE_ENTRIES_MAX,
+            retention: Retention { age_max: Some(QUARANTINE_AGE_MAX), bytes_max: None },
+        });
+    }
+    topology
+}
+
+/// The names of all routes, the internal one too where its bus is there.
+fn route_names(topology: &Topology) -> impl Iterator<Item = RouteName> {
+    let internal = topology.buses.iter().any(|b| b.name.as_str() == quarantine::BUS);
+    topology.routes.iter().map(|r| r.name.clone()).chain(internal.then(quarantine::route))
 }
 
 /// Gives numbers to buses and routes that have none yet; synced before anything uses them.
@@ -367,9 +439,9 @@ async fn name(ledger: &Arc<dyn Ledger>, state: &mut State, topology: &Topology) 
     }
     let known: HashSet<RouteName> = state.routes.iter().map(|(name, _)| name.clone()).collect();
     let free = state.routes.iter().map(|(_, id)| id.0 + 1).max().unwrap_or(1);
-    for (id, spec) in (free..).map(RouteId).zip(topology.routes.iter().filter(|r| !known.contains(&r.name))) {
-        changes.push(Change::NameRoute(spec.name.clone(), id));
-        state.routes.push((spec.name.clone(), id));
+    for (id, name) in (free..).map(RouteId).zip(route_names(topology).filter(|name| !known.contains(name))) {
+        changes.push(Change::NameRoute(name.clone(), id));
+        state.routes.push((name, id));
     }
     if !changes.is_empty() {
         ledger.commit(state.epoch, changes, Durability::Now).await?;
@@ -387,7 +459,7 @@ async fn revise(
 ) -> Result<(), StartError> {
     let buses: HashMap<BusName, BusId> = state.buses.iter().cloned().collect();
     let routes: HashMap<RouteName, RouteId> = state.routes.iter().cloned().collect();
-    let wanted: Vec<Wanted> = topology
+    let mut wanted: Vec<Wanted> = topology
         .routes
         .iter()
         .filter_map(|r| {
@@ -395,6 +467,11 @@ async fn revise(
             Some(Wanted { route, name: r.name.clone(), bus, filter: plan::filter_text(r.filter.as_ref()) })
         })
         .collect();
+    // Every record of the quarantine is owed to the internal route of the same name.
+    if let (Some(route), Some(bus)) = (routes.get(&quarantine::route()), buses.get(&quarantine::bus())) {
+        let (route, bus, name) = (*route, *bus, quarantine::route());
+        wanted.push(Wanted { route, name, bus, filter: plan::filter_text(None) });
+    }
     let tail = |bus| logs.get(&bus).map(|l| l.bounds().1).unwrap_or_default();
     let b = |bus| planned.get(&bus).copied().unwrap_or_default();
     let mut changes = plan::revise(&state.versions, &wanted, tail, b);
@@ -422,18 +499,22 @@ struct Parts {
 impl Parts {
     async fn start(self) -> Result<Path, StartError> {
         let (failing, failed) = watch::channel(None);
-        let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
+        let (closing, closed, stopping) =
+            (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let mut loops = Loops { set: JoinSet::new(), failing, dead: CancellationToken::new() };
         let (dispatcher, messages) = mpsc::unbounded_channel();
         let (plans, planned) = mpsc::channel(PLANNED_MAX);
         let planners = self.planners()?;
-        let intakes = self.intakes(&mut loops, &closing).await?;
+        let mut intakes = self.intakes(&mut loops, &closing, &closed).await?;
+        // Nobody but the router itself gets at it.
+        let quarantine = intakes.remove(&quarantine::bus()).map(|intake| Quarantine::new(intake, self.state.secret));
+        let doors = Arc::new(Doors { intakes: intakes.clone(), quarantine: quarantine.clone() });
         for (bus, planner) in planners {
             let Some(log) = self.logs.get(&bus).cloned() else { continue };
             let from = self.planned.get(&bus).copied().unwrap_or_default();
             loops.spawn(plan_bus(bus, log, planner, from, plans.clone(), stopping.clone()));
         }
-        loops.spawn(self.dispatcher(dispatcher.clone())?.run(messages, planned));
+        loops.spawn(self.dispatcher(doors, dispatcher.clone())?.run(messages, planned));
         let (changing, trimming) = (Arc::default(), Arc::default());
         loops.spawn(self.sweeper(dispatcher.clone(), &changing, &trimming).run(stopping.clone()));
         let Parts { ledger, logs, stats, state, .. } = self;
@@ -447,9 +528,11 @@ impl Parts {
             logs,
             archives,
             intakes,
+            quarantine,
             dispatcher,
             failed,
             closing,
+            closed,
             stopping,
             changing,
             trimming,
@@ -466,6 +549,7 @@ impl Parts {
         &self,
         loops: &mut Loops,
         closing: &CancellationToken,
+        closed: &CancellationToken,
     ) -> Result<HashMap<BusName, Intake>, StartError> {
         let mut intakes = HashMap::new();
         for spec in &self.topology.buses {
@@ -474,17 +558,20 @@ impl Parts {
             let mut window = Window::new(spec.dedupe_age, spec.dedupe_entries_max);
             window.refill(&log.keys(spec.dedupe_age, spec.dedupe_entries_max).await?, self.clock.monotonic());
             let stats = self.stats.bus(&spec.name);
-            let rules = Rules { event_bytes_max: self.topology.event_bytes_max, secret: self.state.secret };
+            let own = spec.name.as_str() == quarantine::BUS;
+            // What is quarantined was bounded where it was read.
+            let event_bytes_max = if own { usize::MAX } else { self.topology.event_bytes_max };
+            let rules = Rules { event_bytes_max, secret: self.state.secret };
             let gate = id.map(|id| self.gates.bus(*id)).unwrap_or_default();
-            let (intake, submissions) = Intake::new(rules, gate.clone(), stats.clone());
+            let (intake, submissions) = Intake::new(rules, gate.clone(), stats.clone(), closing.clone());
             let appender = Appender { log, window, clock: self.clock.clone(), gate, stats };
-            loops.spawn(appender.run(submissions, closing.clone()));
+            loops.spawn(appender.run(submissions, closed.clone()));
             intakes.insert(spec.name.clone(), intake);
         }
         Ok(intakes)
     }
 
-    fn dispatcher(&self, tx: mpsc::UnboundedSender<Msg>) -> Result<Dispatcher, StartError> {
+    fn dispatcher(&self, doors: Arc<Doors>, tx: mpsc::UnboundedSender<Msg>) -> Result<Dispatcher, StartError> {
         let configured: HashMap<&RouteName, &RouteSpec> = self.topology.routes.iter().map(|r| (&r.name, r)).collect();
         let targets: HashMap<&TargetName, usize> =
             self.topology.targets.iter().enumerate().map(|(i, t)| (t.name(), i)).collect();
@@ -494,7 +581,8 @@ impl Parts {
             let backlog = spec.map(|s| s.backlog).unwrap_or_default();
             let transform = spec.and_then(|s| s.transform.as_ref()).map(Transform::parse).transpose();
             let transform = transform.map_err(|e| StartError::Transform(name.clone(), e))?.map(Arc::new);
-            let route = Route { name: name.clone(), retry, backlog, transform, stats: self.stats.route(name) };
+            let reply = spec.and_then(|s| s.reply_bus()).cloned();
+            let route = Route { name: name.clone(), retry, backlog, transform, reply, stats: self.stats.route(name) };
             Ok((*id, Arc::new(route), spec.and_then(|s| targets.get(&s.target)).copied()))
         };
         let routes = self.state.routes.iter().map(route).collect::<Result<_, StartError>>()?;
@@ -503,8 +591,9 @@ impl Parts {
         set.resume_pauses(&self.state.pauses);
         set.waiting_total_max(self.topology.budgets.waiting_total_max);
         set.runs(self.state.runs.clone(), self.topology.budgets.run_age_max, self.stats.replay.clone());
+        set.quarantine(self.state.routes.iter().find(|(name, _)| *name == quarantine::route()).map(|(_, id)| *id));
         set.resume(&planned, &self.state.lanes, &self.dead_letters);
-        Ok(Dispatcher::new(set, self, tx))
+        Ok(Dispatcher::new(set, self, doors, tx))
     }
 
     fn sweeper(

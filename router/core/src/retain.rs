@@ -148,6 +148,13 @@ pub fn level(budget: &DiskBudget, used: u64, free: Option<u64>, before: Level) -
     (level, over)
 }
 
+/// Bytes that replies may take once sources are refused: a twentieth of the budget, or without one a quarter of
+/// what stays free; never more than half of what is to stay free is left to spend.
+pub fn reserve(budget: &DiskBudget, free: Option<u64>) -> u64 {
+    let part = budget.bytes_max.map_or(budget.free_min / 4, |max| max / 20);
+    free.map_or(part, |free| part.min(free.saturating_sub(budget.free_min / 2)))
+}
+
 // ---------------------------------------------------------------------------------- the archive
 
 /// A bus, as the sweeper knows it.

@@ -186,3 +186,12 @@ fn a_book_of_many_moments_stays_small_and_exact_in_sum() {
     let before: u64 = book.buckets.range(..excess.before.0 / book.width).map(|(_, bytes)| bytes).sum();
     assert_eq!(before + excess.bytes, 100_000);
 }
+
+#[test]
+fn replies_may_take_a_twentieth_and_leave_half_of_what_stays_free() {
+    let budget = |bytes_max, free_min| DiskBudget { bytes_max, free_min };
+    assert_eq!(reserve(&budget(Some(1_000), 0), None), 50);
+    assert_eq!(reserve(&budget(None, 400), Some(1_000)), 100);
+    assert_eq!(reserve(&budget(Some(100_000), 400), Some(300)), 100);
+    assert_eq!(reserve(&budget(Some(100_000), 400), Some(100)), 0);
+}

@@ -17,17 +17,19 @@ pub struct RawEvent {
     pub event: Result<Event, Invalid>,
     /// What came, for a source that must keep what it cannot read; `None` where the sender is told.
     pub raw: Option<Bytes>,
+    /// The media type of `raw`, where it is known.
+    pub content_type: Option<Box<str>>,
 }
 
 impl From<Event> for RawEvent {
     fn from(event: Event) -> Self {
-        RawEvent { event: Ok(event), raw: None }
+        RawEvent { event: Ok(event), raw: None, content_type: None }
     }
 }
 
 impl From<Result<Event, Invalid>> for RawEvent {
     fn from(event: Result<Event, Invalid>) -> Self {
-        RawEvent { event, raw: None }
+        RawEvent { event, raw: None, content_type: None }
     }
 }
 

@@ -119,6 +119,12 @@ pub struct RouteStats {
     pub batches_halved: Counter,
     /// Replies that a target gave and that were not admitted, because the route does not ask for them.
     pub replies_ignored: Counter,
+    /// Replies that were made durable.
+    pub replies_appended: Counter,
+    /// Replies that were there already, from an attempt whose settlement was lost.
+    pub replies_duplicate: Counter,
+    /// Replies that are no event that can be taken in.
+    pub replies_quarantined: Counter,
     /// From append to delivered.
     pub latency: Histogram,
     letters_ended: Mutex<BTreeMap<&'static str, u64>>,

@@ -9,6 +9,7 @@ use schemas::{Code, Event};
 use crate::{
     clock::Timestamp,
     id::{DeliveryId, RouteName, TargetName},
+    reply::ReplyTo,
     source::RawEvent,
 };
 
@@ -25,6 +26,8 @@ pub struct Delivery {
     pub appended: Timestamp,
     /// The event.
     pub event: Event,
+    /// Where the events of the answer are taken in: what they are replies to.
+    pub reply: Option<ReplyTo>,
 }
 
 /// How much a target takes at once, and how fast. The default is one delivery in a call, 64 calls at a time.

@@ -12,6 +12,7 @@ schemas::codes! {
     EVENT_FORMAT = "event-format",
     WEBHOOK_ORIGIN = "webhook-origin",
     NOT_A_CLOUDEVENT = "not-a-cloudevent",
+    ANSWER_TOO_LARGE = "answer-too-large",
     KEY_BUS = "key-bus",
     KEY_RATE = "key-rate",
     KEY_SOURCE = "key-source",

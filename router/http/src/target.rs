@@ -33,6 +33,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use router_core::{
     id::TargetName,
+    reply::{REPLIES_BYTES_MAX, ReplyTo},
     target::{BatchLimits, Delivery, Facts, Outcome, Partial, Rate, Reason, Scope, Target},
 };
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -42,6 +43,9 @@ use crate::{
     client::{self, Answer, Client, ERROR_BYTES_MAX, USER_AGENT},
     secret::{self, Secret},
 };
+
+/// The events in an answer.
+mod answer;
 
 /// What can be configured.
 mod config;
@@ -228,10 +232,16 @@ impl HttpTarget {
     /// Sends one request; its outcome, and the status of its answer.
     async fn send(&self, batch: &[Delivery], token: Option<&Token>, start: Instant) -> (Outcome, Option<u16>) {
         let left = (start + self.timeout).saturating_duration_since(Instant::now());
-        let sent = self.client.send(self.request(batch, token), left, ERROR_BYTES_MAX).await;
+        // Which event of several a reply would answer is not known.
+        let to = if let [one] = batch { one.reply.as_ref() } else { None };
+        let bytes_max = if to.is_some() { REPLIES_BYTES_MAX } else { ERROR_BYTES_MAX };
+        let sent = self.client.send(self.request(batch, token), left, bytes_max).await;
         let took = start.elapsed();
         match sent {
-            Ok(answer) => (self.judge(&answer, batch.len() > 1, token, took), Some(answer.status.as_u16())),
+            Ok(answer) => {
+                let outcome = self.judge(&answer, batch.len() > 1, token, took);
+                (with_replies(outcome, &answer, to), Some(answer.status.as_u16()))
+            }
             Err(error) => {
                 let note = self.redacted(error.to_string().as_bytes(), false, token);
                 let facts = Facts { took, note: Some(note.into()), ..Facts::default() };
@@ -265,7 +275,7 @@ impl HttpTarget {
             (!note.is_empty()).then(|| note.into_boxed_str())
         };
         match self.statuses.verdict(status) {
-            // Nobody reads what a success says, so that it is not even decoded.
+            // What a success says is read only where replies are asked for: see `with_replies`.
             Verdict::Delivered => Outcome::Delivered { facts: facts(None), replies: Vec::new() },
             Verdict::Retry { scope, slow } => {
                 let asked = wait_of(&answer.headers);
@@ -321,6 +331,20 @@ impl Target for HttpTarget {
         }
         outcomes
     }
+}
+
+/// A success with the events of its answer, where they are asked for. One that breaks off is no success yet: what it
+/// would have said is lost, and the target is asked again.
+fn with_replies(outcome: Outcome, answer: &Answer, to: Option<&ReplyTo>) -> Outcome {
+    let (Outcome::Delivered { facts, .. }, Some(to)) = (&outcome, to) else { return outcome };
+    let too_large = answer.body.len() >= REPLIES_BYTES_MAX;
+    if answer.cut && !too_large {
+        let note = "the answer, whose events are wanted, broke off or was not complete in time".into();
+        let facts = Facts { note: Some(note), ..facts.clone() };
+        return Outcome::Retry { facts, scope: Scope::Event, not_before: None };
+    }
+    let replies = answer::replies(&answer.headers, &answer.body, answer.cut, to);
+    Outcome::Delivered { facts: facts.clone(), replies }
 }
 
 fn check_numbers(config: &HttpTargetConfig) -> Result<(), ConfigError> {

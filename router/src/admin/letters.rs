@@ -9,6 +9,9 @@ use axum::{
 use router_core::{
     clock::Timestamp,
     id::{DeliveryId, RouteName, TargetName},
+    path::EditError,
+    quarantine,
+    source::Kind,
     store::{DeadLetter, Page, Selection},
 };
 use router_http::problem::Problem;
@@ -109,13 +112,46 @@ pub(super) async fn redrive(State(api): Shared, who: Who, body: Result<Json<view
     let which = chosen(asked)?;
     if dry_run {
         let configured = |letter: &DeadLetter| api.routes.iter().any(|route| route.name == letter.route);
-        let (redriven, orphaned) = count(&api, &which, configured).await?;
-        return Ok(Json(view::Redriven { redriven, orphaned, dry_run }).into_response());
+        let (redriven, left) = count(&api, &which, configured).await?;
+        // Those of the quarantine are counted apart, as they are when it is done.
+        let own = |letter: &DeadLetter| letter.route.as_str() == quarantine::BUS;
+        let (quarantined, _) = count(&api, &which, own).await?;
+        let orphaned = left.saturating_sub(quarantined);
+        return Ok(Json(view::Redriven { redriven, orphaned, quarantined, dry_run }).into_response());
     }
     let done = api.path.redrive(&which).await?;
     audit::wrote(&who, "dead letters redriven", &about(&which), done.redriven);
-    let view = view::Redriven { redriven: done.redriven, orphaned: done.orphaned, dry_run };
+    let router_core::path::Redriven { redriven, orphaned, quarantined } = done;
+    let view = view::Redriven { redriven, orphaned, quarantined, dry_run };
     Ok(Json(view).into_response())
+}
+
+pub(super) async fn edit(State(api): Shared, who: Who, body: Result<Json<view::Edit>, JsonRejection>) -> Answer {
+    let Json(view::Edit { id, event, new_id }) = body?;
+    let id = delivery_id(&id)?;
+    // With a new id the event need not have one of its own.
+    let event = match new_id {
+        true => schemas::json::decode_with_id(event.get().as_bytes(), "new"),
+        false => schemas::json::decode(event.get().as_bytes()),
+    };
+    let event = event.map_err(|invalid| bad(codes::EVENT, format!("the edited event: {invalid}")))?;
+    let edited = api.path.redrive_edited(&id, &event, new_id).await.map_err(refused)?;
+    audit::wrote(&who, "dead letter edited", &id.to_string(), 1);
+    let (event_id, source) = (edited.event.id().into(), edited.event.source().into());
+    Ok(Json(view::Edited { bus: edited.bus.into(), offset: edited.offset.0, event_id, source }).into_response())
+}
+
+fn refused(e: EditError) -> Refusal {
+    let detail = e.to_string();
+    match e {
+        EditError::NoLetter(_) => Refusal(Problem::new(StatusCode::NOT_FOUND, codes::NO_SUCH_DEAD_LETTER, detail)),
+        EditError::NoEvent(_) | EditError::NoBus(_) => bad(codes::EDIT_IMPOSSIBLE, detail),
+        EditError::SameIdentity | EditError::Taken(_) => bad(codes::EDIT_IDENTITY, detail),
+        EditError::Invalid(_) => bad(codes::EVENT, detail),
+        EditError::Refused(rejection) if !matches!(rejection.kind, Kind::Busy { .. }) => bad(rejection.code, detail),
+        EditError::Refused(rejection) => Refusal(Problem::new(StatusCode::SERVICE_UNAVAILABLE, rejection.code, detail)),
+        _ => Refusal(Problem::new(StatusCode::SERVICE_UNAVAILABLE, codes::STORE, detail)),
+    }
 }
 
 pub(super) async fn purge(State(api): Shared, who: Who, body: Result<Json<view::Which>, JsonRejection>) -> Answer {

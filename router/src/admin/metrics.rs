@@ -96,6 +96,9 @@ impl Snapshot {
         counters(out, names::ENDED, by_route(|r| r.ended.get()))?;
         counters(out, names::BATCHES_HALVED, by_route(|r| r.batches_halved.get()))?;
         counters(out, names::REPLIES_IGNORED, by_route(|r| r.replies_ignored.get()))?;
+        counters(out, names::REPLIES_APPENDED, by_route(|r| r.replies_appended.get()))?;
+        counters(out, names::REPLIES_DUPLICATE, by_route(|r| r.replies_duplicate.get()))?;
+        counters(out, names::REPLIES_QUARANTINED, by_route(|r| r.replies_quarantined.get()))?;
         let letters = routes.iter().flat_map(|(name, r)| {
             let labels = |reason| vec![(names::ROUTE, name.as_str()), (names::REASON, reason)];
             r.letters_ended().into_iter().map(move |(reason, count)| (labels(reason), count))

@@ -79,6 +79,13 @@ pub const BATCHES_HALVED: Name =
 /// By route.
 pub const REPLIES_IGNORED: Name =
     Name("gocoffee_replies_ignored", "Events in answers of targets that were not taken in");
+/// By route.
+pub const REPLIES_APPENDED: Name = Name("gocoffee_replies_appended", "Events in answers that were made durable");
+/// By route.
+pub const REPLIES_DUPLICATE: Name = Name("gocoffee_replies_duplicate", "Events in answers that were there already");
+/// By route.
+pub const REPLIES_QUARANTINED: Name =
+    Name("gocoffee_replies_quarantined", "What in answers is no event that could be taken in");
 /// By route; a histogram.
 pub const LATENCY: Name = Name("gocoffee_delivery_latency_seconds", "From append to delivered");
 /// By target and state, 1 for the state that holds.

@@ -65,6 +65,8 @@ operations! {
     ShowDeadLetter = "showDeadLetter", GET "/api/dead-letters/{id}";
     /// Delivers dead letters again.
     RedriveDeadLetters = "redriveDeadLetters", POST "/api/dead-letters/redrive";
+    /// Takes an event in that stands for a dead letter.
+    EditDeadLetter = "editDeadLetter", POST "/api/dead-letters/edit";
     /// Ends dead letters for good.
     PurgeDeadLetters = "purgeDeadLetters", POST "/api/dead-letters/purge";
 }

@@ -1,7 +1,9 @@
 //! What the admin API says, as types that both ends share. Times are RFC 3339, ids are text.
 
+use base64::Engine;
 use router_core::{
     clock::Timestamp,
+    quarantine,
     settle::RetryPolicy,
     stats::{BreakerState, BusStatus, DiskStatus, LaneStateName, RouteStatus, Status as PathStatus, TargetStatus},
     store::{Attempt as StoredAttempt, DeadLetter as StoredLetter, Record},
@@ -226,12 +228,17 @@ pub struct DeadLetter {
     /// The event as CloudEvents JSON, byte for byte where it came so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Box<RawValue>>,
+    /// In place of the event, for what is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantined: Option<Quarantined>,
 }
 
 impl DeadLetter {
     /// With its record, when that is asked for.
     pub fn new(letter: StoredLetter, record: Option<&Record>) -> Self {
-        let event = record.and_then(|r| String::from_utf8(schemas::json::encode(&r.event)).ok());
+        let quarantined = record.and_then(Quarantined::read);
+        let event = record.filter(|_| quarantined.is_none());
+        let event = event.and_then(|r| String::from_utf8(schemas::json::encode(&r.event)).ok());
         DeadLetter {
             id: letter.id.to_string(),
             route: letter.route.into(),
@@ -243,6 +250,7 @@ impl DeadLetter {
             attempts: letter.attempts.first.into_iter().chain(letter.attempts.last).map(Attempt::from).collect(),
             appended: record.map(|r| time_text(r.appended)),
             event: event.and_then(|json| RawValue::from_string(json).ok()),
+            quarantined,
         }
     }
 }
@@ -305,9 +313,87 @@ pub struct Redriven {
     pub redriven: u64,
     /// Dead letters left as they were, because their route is not configured any more.
     pub orphaned: u64,
+    /// Dead letters left as they were, because they are no events: they have to be edited first.
+    #[serde(default)]
+    pub quarantined: u64,
     /// Nothing was changed.
     #[serde(default)]
     pub dry_run: bool,
+}
+
+/// Body of `POST /api/dead-letters/edit`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Edit {
+    /// The dead letter.
+    pub id: String,
+    /// What is taken in instead, as CloudEvents JSON, byte for byte.
+    pub event: Box<RawValue>,
+    /// It gets a new id, whatever it says.
+    #[serde(default)]
+    pub new_id: bool,
+}
+
+/// What an edit did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Edited {
+    /// The bus that took the event.
+    pub bus: String,
+    /// Where.
+    pub offset: u64,
+    /// Its id.
+    pub event_id: String,
+    /// Its source.
+    pub source: String,
+}
+
+/// What came and is no event, and what is known of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// The bus that it was meant for.
+    pub bus: String,
+    /// The route whose target answered with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// The target that answered, or the source.
+    pub from: String,
+    /// The delivery and the place in its answer, or what the source calls its message.
+    pub origin: String,
+    /// The media type of the bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// The event that it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause_id: Option<String>,
+    /// The event that it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause_source: Option<String>,
+    /// The bytes, where they are text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The bytes, where they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base64: Option<String>,
+}
+
+impl Quarantined {
+    fn read(record: &Record) -> Option<Quarantined> {
+        let q = quarantine::Quarantined::read(&record.event)?;
+        let text = String::from_utf8(q.bytes.to_vec()).ok();
+        let base64 = text.is_none().then(|| base64::engine::general_purpose::STANDARD.encode(&q.bytes));
+        let (cause_id, cause_source) = q.cause.map(|(id, source)| (id.into(), source.into())).unzip();
+        Some(Quarantined {
+            bus: q.bus.into(),
+            route: q.route.map(Into::into),
+            from: q.from.into(),
+            origin: q.origin.into(),
+            content_type: q.content_type.map(Into::into),
+            cause_id,
+            cause_source,
+            text,
+            base64,
+        })
+    }
 }
 
 /// What a purge did; with `dry_run`, what it would do.

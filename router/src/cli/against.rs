@@ -123,7 +123,9 @@ fn compare(now: &BTreeMap<String, Now>, config: &Config) -> Vec<Change> {
         let (waiting, dead_letters) = was.map_or((0, 0), |was| (was.waiting, was.dead_letters));
         changes.push(Change { route: name.to_string(), change, waiting, dead_letters, targets });
     }
-    for (name, was) in now.iter().filter(|(_, was)| was.active) {
+    // The router's own route is in no file.
+    let own = router_core::quarantine::BUS;
+    for (name, was) in now.iter().filter(|(name, was)| was.active && *name != own) {
         if !config.routes.keys().any(|route| route.as_str() == name) {
             let (waiting, dead_letters) = (was.waiting, was.dead_letters);
             changes.push(Change { route: name.clone(), change: Kind::Removed, waiting, dead_letters, targets: None });

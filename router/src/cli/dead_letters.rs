@@ -1,6 +1,11 @@
 //! `gocoffee dead-letters`: what could not be delivered, and how to try it again.
 
-use std::io::IsTerminal;
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+};
+
+use serde_json::value::RawValue;
 
 use super::{
     Admin, Done, Exit, Failure, Output,
@@ -11,7 +16,7 @@ use super::{
 use crate::{
     admin::{
         Operation,
-        view::{DeadLetter, DeadLetters, Purged, Redriven, Which},
+        view::{DeadLetter, DeadLetters, Edit, Edited, Purged, Quarantined, Redriven, Which},
     },
     codes, config,
 };
@@ -29,12 +34,12 @@ pub enum Command {
     Ls(Ls),
     /// Shows one dead letter: its event, why it was parked, and what was tried.
     #[command(
-        after_help = "Examples:\n  gocoffee dead-letters show 00c0ffee00c0ffee-0-17-2-0\n  gocoffee dead-letters show 00c0ffee00c0ffee-0-17-2-0 --output json | jq .event"
+        after_help = "Examples:\n  gocoffee dead-letters show 00c0ffee00c0ffee-0-17-2-0\n  gocoffee dead-letters show 00c0ffee00c0ffee-0-17-2-0 --output json | jq .event\n  gocoffee dead-letters show 00c0ffee00c0ffee-0-17-2-0 --event > event.json"
     )]
     Show(Show),
     /// Delivers dead letters again, under their own ids and with a new budget of retries.
     #[command(
-        after_help = "Examples:\n  gocoffee dead-letters redrive 00c0ffee00c0ffee-0-17-2-0\n  gocoffee dead-letters redrive --route new-orders --reason refused\n  gocoffee dead-letters redrive --target mail --since 2026-01-02T03:00:00Z --dry-run\n  gocoffee dead-letters redrive --all\n\nExit code 1 when nothing was redriven."
+        after_help = "Examples:\n  gocoffee dead-letters redrive 00c0ffee00c0ffee-0-17-2-0\n  gocoffee dead-letters redrive --route new-orders --reason refused\n  gocoffee dead-letters redrive --target mail --since 2026-01-02T03:00:00Z --dry-run\n  gocoffee dead-letters redrive --all\n  gocoffee dead-letters redrive 00c0ffee00c0ffee-0-17-2-0 --edit event.json --new-id\n\nExit code 1 when nothing was redriven."
     )]
     Redrive(RedriveArgs),
     /// Ends dead letters for good: they are not delivered any more, and their events are not kept for them.
@@ -91,6 +96,9 @@ pub struct Show {
     /// The dead letter.
     #[arg(value_name = "ID")]
     id: String,
+    /// Only its event as JSON, or the bytes that are none: to be edited, and given to redrive --edit.
+    #[arg(long)]
+    event: bool,
     #[command(flatten)]
     admin: Admin,
 }
@@ -118,6 +126,13 @@ pub struct RedriveArgs {
     /// Only count what would be redriven.
     #[arg(long)]
     dry_run: bool,
+    /// Take in the event in this file instead, `-` for standard input: a new event for every route that wants it, which
+    /// names the old one as its cause. The dead letter ends.
+    #[arg(long, value_name = "FILE", requires = "ids", conflicts_with_all = ["dry_run", "route", "target", "reason", "since", "before"])]
+    edit: Option<PathBuf>,
+    /// The edited event gets a new id, whatever it says.
+    #[arg(long, requires = "edit")]
+    new_id: bool,
     #[command(flatten)]
     admin: Admin,
 }
@@ -223,6 +238,9 @@ async fn show(args: Show) -> Done {
         return Err(Failure::new(Exit::Usage, codes::ARGUMENT, message));
     }
     let letter: DeadLetter = api.get_id(Operation::ShowDeadLetter, &args.id).await?;
+    if args.event {
+        return event(&letter);
+    }
     match args.admin.output {
         Output::Json => print_json(&letter)?,
         Output::Table => print(&page(&letter))?,
@@ -247,11 +265,80 @@ fn page(letter: &DeadLetter) -> String {
         vec![a.number.to_string(), a.at.clone(), format!("{}ms", a.took_ms), status, short(&a.note)]
     });
     let attempts = table(&["#ATTEMPT", "ENDED", "#TOOK", "#STATUS", "NOTE"], &rows.collect::<Vec<_>>());
-    let event = letter.event.as_ref().map_or("the event is no longer kept", |e| e.get());
+    let event = match (&letter.event, &letter.quarantined) {
+        (Some(event), _) => event.get().to_owned(),
+        (None, Some(q)) => quarantined(q),
+        (None, None) => "the event is no longer kept".to_owned(),
+    };
     format!("{head}\n{attempts}\n{event}\n")
 }
 
+/// What is no event, for people: control characters are not printed.
+fn quarantined(q: &Quarantined) -> String {
+    let cause = |id: &String| format!("{} {id}", q.cause_source.as_deref().unwrap_or_default());
+    let rows = [
+        ("meant for", Some(q.bus.clone())),
+        ("route", q.route.clone()),
+        ("origin", Some(q.origin.clone())),
+        ("type", q.content_type.clone()),
+        ("answers", q.cause_id.as_ref().map(cause)),
+    ];
+    let rows = rows.into_iter().filter_map(|(key, value)| Some(format!("{key:<9} {}\n", short(&value?))));
+    let shown = |c: char| if c.is_control() && c != '\n' { '\u{FFFD}' } else { c };
+    let bytes = match (&q.text, &q.base64) {
+        (Some(text), _) => text.chars().map(shown).collect(),
+        (None, base64) => format!("base64: {}", base64.as_deref().unwrap_or_default()),
+    };
+    format!("{}\n{bytes}", rows.collect::<String>())
+}
+
+/// The event alone, or the bytes that are none.
+fn event(letter: &DeadLetter) -> Done {
+    let text = letter.event.as_ref().map(|e| e.get()).or(letter.quarantined.as_ref().and_then(|q| q.text.as_deref()));
+    let Some(text) = text else {
+        let message = "of this dead letter no text is kept; see it with --output json";
+        return Err(Failure::new(Exit::No, codes::EDIT_IMPOSSIBLE, message));
+    };
+    print(&format!("{text}\n"))?;
+    Ok(Exit::Ok)
+}
+
+/// Takes in what stands for a dead letter.
+async fn edit(args: &RedriveArgs, file: &Path) -> Done {
+    let [id] = args.chosen.ids.as_slice() else {
+        let message = "--edit is about one dead letter; give one id";
+        return Err(Failure::new(Exit::Usage, codes::ARGUMENT, message));
+    };
+    let read = match file.as_os_str() == "-" {
+        true => std::io::read_to_string(std::io::stdin().lock()),
+        false => std::fs::read_to_string(file),
+    };
+    let text = read.map_err(|e| {
+        let message = format!("`{}` cannot be read: {e}", file.display());
+        Failure::new(Exit::No, codes::INPUT_UNREADABLE, message)
+    })?;
+    let event = RawValue::from_string(text.trim().to_owned()).map_err(|e| {
+        let message =
+            format!("`{}` is no JSON: {e}; `show {id} --event` gives the event to begin with", file.display());
+        Failure::new(Exit::No, codes::EVENT, message)
+    })?;
+    let api = Api::new(&args.admin)?;
+    let asked = Edit { id: id.clone(), event, new_id: args.new_id };
+    let done: Edited = api.post(Operation::EditDeadLetter, &asked).await?;
+    match args.admin.output {
+        Output::Json => print_json(&done)?,
+        Output::Table => {
+            let Edited { bus, offset, event_id, source } = &done;
+            print(&format!("taken in as {source} {event_id} on bus {bus}, at offset {offset}\n"))?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
 async fn redrive(args: RedriveArgs) -> Done {
+    if let Some(file) = &args.edit {
+        return edit(&args, file).await;
+    }
     let api = Api::new(&args.admin)?;
     let asked = Which { dry_run: args.dry_run, ..args.chosen.into() };
     let done: Redriven = api.post(Operation::RedriveDeadLetters, &asked).await?;
@@ -263,6 +350,12 @@ async fn redrive(args: RedriveArgs) -> Done {
             if done.orphaned > 0 {
                 let orphaned = count(done.orphaned);
                 text.push_str(&format!("left as they are, because their route is not configured: {orphaned}\n"));
+            }
+            if done.quarantined > 0 {
+                let quarantined = count(done.quarantined);
+                text.push_str(&format!(
+                    "left as they are, because they are no events yet: {quarantined}; see --edit\n"
+                ));
             }
             print(&text)?;
         }

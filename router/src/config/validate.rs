@@ -4,6 +4,9 @@
 /// HTTP targets.
 mod target;
 
+/// What becomes of answers, and names that the router keeps to itself.
+mod reply;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -99,6 +102,7 @@ pub fn validate(config: &Config, root: &Node, findings: &mut Vec<Finding>) {
             cx.error(&keys, "without entries no duplicate is found", "write 1 or more");
         }
     }
+    reply::reserved(&mut cx);
     sources(config, &mut cx);
     targets(config, &mut cx);
     let mut buses = cx.names("buses");
@@ -113,6 +117,7 @@ pub fn validate(config: &Config, root: &Node, findings: &mut Vec<Finding>) {
     }
     for (name, r) in &config.routes {
         cx.known(&["routes", name.as_str(), "bus"], "bus", r.bus.as_str(), &buses);
+        reply::check(config, name.as_str(), r, &buses, &mut cx);
         cx.known(&["routes", name.as_str(), "to"], "target", r.to.as_str(), &targets);
         route(name.as_str(), r, &mut cx);
     }
@@ -126,6 +131,7 @@ fn unused(cx: &mut Cx<'_>) {
     for route in cx.root.get(&["routes"]).map(Node::entries).unwrap_or_default() {
         targets.extend(route.value.get(&["to"]).and_then(Node::text));
         buses.extend(route.value.get(&["bus"]).and_then(Node::text));
+        buses.extend(route.value.get(&["reply", "bus"]).and_then(Node::text));
     }
     for source in cx.root.get(&["sources"]).map(Node::entries).unwrap_or_default() {
         let kinds = source.value.entries().iter();

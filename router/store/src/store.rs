@@ -91,6 +91,8 @@ pub struct Options {
 
 /// Bytes of the ballast unless the whole store may have less than sixteen times as many.
 pub const BALLAST_BYTES: u64 = 64 << 20;
+/// Bytes of a segment of the internal bus `quarantine` at most, but for a larger record.
+pub const QUARANTINE_SEGMENT_BYTES: u64 = 4 << 20;
 
 impl Default for Options {
     fn default() -> Self {
@@ -272,7 +274,12 @@ impl Store for DiskStore {
             return Ok(log.clone());
         }
         let dir = self.dir.join("buses").join(bus.as_str());
-        let open = || DiskLog::open(Arc::new(RealFiles), &dir, bus, self.options.log.clone());
+        let mut options = self.options.log.clone();
+        if bus.as_str() == router_core::quarantine::BUS {
+            // It is seldom written to: what it reserves is taken from the budget of everybody else.
+            options.segment_bytes = options.segment_bytes.min(QUARANTINE_SEGMENT_BYTES);
+        }
+        let open = || DiskLog::open(Arc::new(RealFiles), &dir, bus, options.clone());
         let log = match open().await {
             Err(StoreError::NoSpace(why)) if self.ballast(false).await? => {
                 tracing::warn!(code = %router_core::codes::STORE_FULL, %bus, %why, "no space to open the log: the ballast is given back");

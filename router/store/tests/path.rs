@@ -41,6 +41,10 @@ mod space;
 #[path = "path/replay.rs"]
 mod replay;
 
+/// With targets that answer with events.
+#[path = "path/replies.rs"]
+mod replies;
+
 #[derive(Default)]
 struct Sink {
     name: &'static str,
@@ -130,6 +134,7 @@ fn topology(sinks: &[(&Arc<Sink>, Option<&str>)]) -> Topology {
                 target: TargetName::new(s.name).unwrap(),
                 retry,
                 backlog: Default::default(),
+                reply: None,
             })
             .collect(),
         targets: sinks

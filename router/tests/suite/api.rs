@@ -197,6 +197,22 @@ async fn every_answer_is_what_the_document_says() {
     }
     assert_eq!(held.call(PurgeDeadLetters, "", Some(json!({"all": true, "dry_run": true}))).await["purged"], 3);
     assert_eq!(held.call(PurgeDeadLetters, "", Some(json!({"ids": [id]}))).await["purged"], 1);
+    let left = held.call(ListDeadLetters, "", None).await;
+    let other = left["dead_letters"][0]["id"].as_str().unwrap().to_owned();
+    let old = held.call(ShowDeadLetter, &format!("/{other}"), None).await["event"].clone();
+    for (edit, code) in [
+        (json!({"id": "x", "event": old}), "id"),
+        (json!({"id": other, "event": {}}), "event"),
+        (json!({"id": other, "event": old}), "edit-identity"),
+        (json!({"id": id, "event": old, "new_id": true}), "no-such-dead-letter"),
+        (json!({"id": other}), "body"),
+    ] {
+        assert_eq!(held.call(EditDeadLetter, "", Some(edit)).await["code"], code);
+    }
+    let edited = held.call(EditDeadLetter, "", Some(json!({"id": other, "event": old, "new_id": true}))).await;
+    assert_eq!((&edited["bus"], &edited["source"]), (&json!("default"), &old["source"]));
+    // The new event is refused as the old one was.
+    held.world.until_listed(2).await;
     assert_eq!(
         held.call(RedriveDeadLetters, "", Some(json!({"reason": "refused", "dry_run": true}))).await["redriven"],
         2
@@ -238,7 +254,7 @@ async fn who_may_not_and_what_is_not_there_is_told_so() {
             false => held.client.get(&url, Some(&token)).await.unwrap(),
         };
         let body: Value = serde_json::from_slice(&answer.body).unwrap();
-        if path != "/api/dead-letters/redrive" && path != "/api/dead-letters/purge" {
+        if !["redrive", "edit", "purge"].iter().any(|act| path == format!("/api/dead-letters/{act}")) {
             assert_eq!((answer.status.as_u16(), body["code"].as_str()), (405, Some("method-not-allowed")), "{path}");
         }
     }

@@ -222,3 +222,40 @@ fn unused_and_repeated_names_are_found_with_their_places() {
                 routes: { r: { to: used, too: 1 } }\nlisten: 127.0.0.1:1\nlisten: 127.0.0.1:2\n";
     insta::assert_snapshot!(config::load("gocoffee.yaml", text).report.to_text(false));
 }
+
+/// Goal: what becomes of answers is refused with its place where it cannot be, and so are the router's own names.
+#[test]
+fn replies_need_a_bus_and_one_event_to_answer() {
+    let text = "
+sources: { web: { http: { path: /events } } }
+targets:
+  one: { http: { url: 'http://127.0.0.1:9001/' } }
+  many: { http: { url: 'http://127.0.0.1:9002/', batch: {} } }
+buses: { answers: {}, quarantine: {} }
+routes:
+  a: { to: one, reply: true }
+  b: { to: one, reply: { bus: answers } }
+  c: { to: one, reply: { bus: nowhere } }
+  d: { to: many, reply: true }
+  e: { to: one, reply: yes please }
+  system: { to: one }
+";
+    let loaded = config::load("gocoffee.yaml", text);
+    let said = loaded.report.to_text(false);
+    for wrong in [
+        "there is no bus `nowhere`",
+        "the target `many` answers for a batch, where nobody knows what a reply answers",
+        "`reply` is `true`, `false`, or `{ bus: NAME }`",
+        "the router keeps the name `quarantine` to itself",
+        "the router keeps the name `system` to itself",
+    ] {
+        assert!(said.contains(wrong), "{wrong} is not in\n{said}");
+    }
+    assert!(!said.contains("`answers`"), "a bus of replies is used\n{said}");
+    let fine = text.lines().filter(|l| !["  c:", "  d:", "  e:", "  system"].iter().any(|bad| l.starts_with(bad)));
+    let fine = fine.collect::<Vec<_>>().join("\n").replace(", quarantine: {}", "");
+    let fine = config::load("gocoffee.yaml", &fine);
+    assert_eq!(fine.report.errors(), 0, "{}", fine.report.to_text(false));
+    let replies: Vec<_> = fine.config.unwrap().routes.values().map(|r| r.reply.spec().map(|s| s.bus)).collect();
+    assert_eq!(format!("{replies:?}"), r#"[Some(None), Some(Some("answers"))]"#);
+}

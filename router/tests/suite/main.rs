@@ -16,4 +16,6 @@ mod process;
 #[cfg(test)]
 mod recover;
 #[cfg(test)]
+mod replies;
+#[cfg(test)]
 mod world;

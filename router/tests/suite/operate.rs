@@ -99,6 +99,31 @@ async fn dead_letters_are_counted_redriven_and_purged_by_choice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_is_shown_edited_and_taken_in_as_a_new_event() {
+    let world = World::start().await;
+    world.sink.answer(422);
+    world.cli(&["publish", "-"], &order("1")).await;
+    world.until_listed(1).await;
+    let (_, page, _) = world.cli(&["dead-letters", "ls", "--output", "json"], "").await;
+    let page: serde_json::Value = serde_json::from_str(&page).unwrap();
+    let id = page["dead_letters"][0]["id"].as_str().unwrap();
+    let (exit, event, _) = world.cli(&["dead-letters", "show", id, "--event"], "").await;
+    assert_eq!((exit, serde_json::from_str::<serde_json::Value>(&event).unwrap()["id"].as_str()), (0, Some("1")));
+    let edit = ["dead-letters", "redrive", id, "--edit", "-"];
+    let (exit, _, said) = world.cli(&edit, &event).await;
+    assert!(exit == 1 && said.contains("error[edit-identity]"), "{exit} {said}");
+    let (exit, _, said) = world.cli(&edit, "no JSON").await;
+    assert!(exit == 1 && said.contains("error[event]"), "{exit} {said}");
+    world.sink.answer(202);
+    let (exit, out, said) = world.cli(&[&edit[..], &["--new-id"]].concat(), &event).await;
+    assert!(exit == 0 && out.starts_with("taken in as ") && out.contains("on bus default"), "{out}{said}");
+    world.until_listed(0).await;
+    for wrong in [&["--edit", "-", "--all"][..], &["--edit", "-", "--route", "orders"], &["x", "--new-id"]] {
+        assert_eq!(world.cli(&[&["dead-letters", "redrive"][..], wrong].concat(), "").await.0, 2, "{wrong:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn publish_names_the_line_of_each_refused_event() {
     let world = World::start().await;
     let text = format!("{}\nnonsense\n{}{}", order("1"), order("1"), order("2").replace("1.0", "0.3"));

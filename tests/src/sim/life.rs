@@ -6,6 +6,7 @@ use router_core::{
     filter,
     id::{BusName, RouteName, TargetName},
     path::{Budgets, BusSpec, Path, RouteSpec, Topology},
+    reply::ReplySpec,
     retain::{BacklogLimits, Retention},
     stats::Status,
     store::{Page, Selection, Store},
@@ -79,6 +80,8 @@ pub struct Life {
     pub batch_max: u64,
     /// What retention leaves of the settled events; `None` leaves all.
     pub archive_bytes_max: Option<u64>,
+    /// Whether the answers of the third target are asked for.
+    pub replies: bool,
     pub totals: Totals,
     pub end: End,
 }
@@ -273,6 +276,7 @@ impl Life {
             target: TargetName::new(route.target()).expect("a name"),
             retry: route.retry,
             backlog: BacklogLimits::default(),
+            reply: (self.replies && route.name == "patient").then(ReplySpec::default),
         };
         let count_max = self.batch_max as usize;
         // The second takes a batch whole or not at all, and waits for it to fill; the third takes so many a second.

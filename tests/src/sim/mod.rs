@@ -15,6 +15,9 @@ mod ports;
 /// Scripted targets.
 mod target;
 
+/// What they answer with.
+mod replies;
+
 /// What happened.
 mod trace;
 
@@ -34,6 +37,7 @@ use std::{
     time::Duration,
 };
 
+use router_core::quarantine;
 use serde_json::json;
 
 use self::{
@@ -189,9 +193,10 @@ impl World {
         let archive_bytes_max = rng.chance(60).then_some(ARCHIVE_BYTES_MAX);
         // A duplicate of an event that is gone is a new event: only young ones come again where old ones go.
         let again_max = if archive_bytes_max.is_some() { 100 } else { EVENTS };
+        let targets = Targets::new(rng.fork(), trace.clone());
         World {
             seed,
-            targets: Targets::new(rng.fork(), trace.clone()),
+            targets,
             publishers: Publishers::new(rng.fork(), trace.clone(), EVENTS, again_max),
             archive_bytes_max,
             chronicle: Chronicle::default(),
@@ -218,10 +223,18 @@ impl World {
             }
         }
         let parked = if self.wrong.is_empty() { self.settle(&self.all_of(&routes)) } else { Vec::new() };
-        let (published, received) = (self.publishers.journal(), self.targets.journal());
+        let end = self.publishers.tick();
+        self.targets.restarted(end);
+        let (quarantined, parked): (Vec<_>, Vec<_>) = parked.into_iter().partition(|p| p.route == quarantine::BUS);
+        let (replies, mut wrong) = self.targets.replies(&parked, &quarantined);
+        self.totals.add("replies", replies.len() as u64);
+        self.totals.add("quarantined", quarantined.len() as u64);
+        self.wrong.append(&mut wrong);
+        let (mut published, received) = (self.publishers.journal(), self.targets.journal());
         self.totals.add("attempts", received.len() as u64);
         self.totals.add("dead letters left", parked.len() as u64);
         self.totals.merge(&self.publishers.totals());
+        published.extend(replies);
         let case = Case { published, routes: self.chronicle.histories(), received, parked };
         self.wrong.extend(self.targets.wrong());
         let verdict = if self.wrong.is_empty() { oracle::judge(&case) } else { Verdict::default() };
@@ -293,6 +306,8 @@ impl World {
             rng: self.rng.fork(),
             batch_max: self.batch_max,
             archive_bytes_max: self.archive_bytes_max,
+            // A reply that comes again once the first one is gone is a new event: see `again_max`.
+            replies: self.archive_bytes_max.is_none(),
             totals: Totals::default(),
             end,
         }
@@ -300,7 +315,8 @@ impl World {
 
     /// One life, up to its end; the store is what the next one finds.
     fn live(&mut self, routes: &[Route], last: bool) {
-        self.targets.restarted();
+        let now = self.publishers.tick();
+        self.targets.restarted(now);
         let end = match (last, self.rng.below(10)) {
             (true, n) if n < 5 => End::Kill,
             (true, _) => End::PowerLoss,
@@ -343,7 +359,8 @@ impl World {
 
     /// The last life: everything is well, until nothing is owed. What is parked then.
     fn settle(&mut self, routes: &[Route]) -> Vec<Parked> {
-        self.targets.restarted();
+        let now = self.publishers.tick();
+        self.targets.restarted(now);
         for target in TARGETS {
             self.targets.set(target, Mood::Good);
         }

@@ -173,7 +173,8 @@ impl Publishers {
     }
 }
 
-fn event(coffee: &Coffee) -> Event {
+/// As the router takes it.
+pub fn event(coffee: &Coffee) -> Event {
     let mut event = Event::builder(&coffee.key.id, &coffee.key.source, &coffee.kind);
     for (name, value) in &coffee.attrs {
         event = event.set(name, value.as_str());

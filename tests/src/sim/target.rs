@@ -10,13 +10,18 @@ use async_trait::async_trait;
 use router_core::{
     codes,
     id::TargetName,
+    source::RawEvent,
     target::{BatchLimits, Delivery, Facts, Outcome, Partial, Reason, Scope, Target},
 };
 
-use super::{rng::Rng, trace::Trace};
+use super::{
+    replies::{self, Said},
+    rng::Rng,
+    trace::Trace,
+};
 use crate::{
     coffee::{Fingerprint, KINDS, Key},
-    oracle::Received,
+    oracle::{Moment, Parked, Published, Received},
 };
 
 /// How a target behaves for a while.
@@ -64,6 +69,10 @@ pub struct Targets {
     journal: Mutex<Vec<Received>>,
     /// DeliveryIds that this life of the router was told are delivered.
     told: Mutex<BTreeSet<String>>,
+    /// What was answered, by delivery: the life of the first and of the last such answer.
+    said: Mutex<BTreeMap<String, (Said, usize, usize)>>,
+    /// When each life began; the one that goes on is the last.
+    lives: Mutex<Vec<Moment>>,
     wrong: Mutex<Vec<String>>,
     rng: Mutex<Rng>,
     trace: Arc<Trace>,
@@ -80,6 +89,8 @@ impl Targets {
             moods: Mutex::default(),
             journal: Mutex::default(),
             told: Mutex::default(),
+            said: Mutex::default(),
+            lives: Mutex::default(),
             wrong: Mutex::default(),
             rng: Mutex::new(rng),
             trace,
@@ -93,8 +104,46 @@ impl Targets {
     }
 
     /// A new life of the router: it may not know what the one before was told.
-    pub fn restarted(&self) {
+    pub fn restarted(&self, now: Moment) {
         lock(&self.told).clear();
+        lock(&self.lives).push(now);
+    }
+
+    /// The replies as events that somebody published: between the beginning of the life of the first such answer and
+    /// the end of that of the last one, since that one's delivery was settled, where it is no dead letter. And what of
+    /// them should be in the quarantine and is not, or is there and was not said.
+    pub fn replies(&self, parked: &[Parked], quarantined: &[Parked]) -> (Vec<Published>, Vec<String>) {
+        let parked: BTreeSet<&str> = parked.iter().map(|p| p.delivery.as_str()).collect();
+        let lives = lock(&self.lives);
+        let (mut replies, mut wrong, mut nonsense) = (BTreeMap::new(), Vec::new(), 0u64);
+        let mut may = 0u64;
+        for (delivery, (said, first, last)) in &*lock(&self.said) {
+            let settled = !parked.contains(delivery.as_str());
+            let (Said::Own(reply) | Said::Given(reply)) = said else {
+                nonsense += u64::from(settled);
+                may += 1;
+                continue;
+            };
+            let first_sent = lives.get(*first).copied().unwrap_or_default();
+            let acked = lives.get(last + 1).copied().filter(|_| settled);
+            let one = Published { event: Arc::new(reply.clone()), first_sent, acked, refused: None };
+            // Two deliveries may say one thing, to an event that came again after it was gone.
+            replies.entry(reply.key.clone()).or_insert(one);
+        }
+        let kept = quarantined.len() as u64;
+        if kept < nonsense || kept > may {
+            wrong.push(format!(
+                "{kept} answers are in the quarantine, of {nonsense} that must be and {may} that may be"
+            ));
+        }
+        (replies.into_values().collect(), wrong)
+    }
+
+    fn answered(&self, delivery: &Delivery, said: &Said) {
+        let life = lock(&self.lives).len().saturating_sub(1);
+        let mut all = lock(&self.said);
+        let known = all.entry(delivery.id.to_string()).or_insert_with(|| (said.clone(), life, life));
+        known.2 = life;
     }
 
     /// Everything that came.
@@ -147,6 +196,14 @@ impl SimTarget {
         SimTarget { name: TargetName::new(name).expect("a name"), limits, all: all.clone() }
     }
 
+    fn replies(&self, delivery: &Delivery) -> Vec<RawEvent> {
+        let said = replies::said(delivery);
+        if let Some(said) = &said {
+            self.all.answered(delivery, said);
+        }
+        said.iter().map(|said| replies::raw(said, delivery)).collect()
+    }
+
     fn one(&self, mood: Mood, delivery: &Delivery) -> Outcome {
         let facts = |status| Facts { status: Some(status), ..Facts::default() };
         let retry = |status, scope| Outcome::Retry { facts: facts(status), scope, not_before: None };
@@ -156,7 +213,7 @@ impl SimTarget {
             Mood::Refusing if delivery.event.kind() == KINDS[0] => {
                 (422, Outcome::Refused { facts: facts(422), code: codes::REFUSED })
             }
-            _ => (200, Outcome::Delivered { facts: facts(200), replies: Vec::new() }),
+            _ => (200, Outcome::Delivered { facts: facts(200), replies: self.replies(delivery) }),
         };
         self.all.received(delivery, Some(status));
         outcome

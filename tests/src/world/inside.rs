@@ -203,6 +203,7 @@ fn topology(routes: &[Route], wrap: Wrap<'_>) -> Topology {
         target: TargetName::new(route.target()).expect("a name"),
         retry: route.retry,
         backlog: BacklogLimits::default(),
+        reply: None,
     };
     let targets: BTreeMap<&str, &Route> = routes.iter().map(|route| (route.target(), route)).collect();
     Topology {

@@ -42,10 +42,21 @@ pub(super) struct Submission {
     _room: OwnedSemaphorePermit,
 }
 
+/// Who brings events in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    /// A source: it can come again.
+    Source,
+    /// The path itself, with what it can neither give back nor let go, see [`super::gate`].
+    Reply,
+}
+
 /// Hands events to one bus. Cheap to clone.
 #[derive(Clone)]
 pub struct Intake {
     rules: Rules,
+    /// Sources are told that nothing is taken in any more.
+    closing: CancellationToken,
     tx: mpsc::Sender<Submission>,
     room: Arc<Semaphore>,
     gate: Arc<Gate>,
@@ -53,9 +64,14 @@ pub struct Intake {
 }
 
 impl Intake {
-    pub(super) fn new(rules: Rules, gate: Arc<Gate>, stats: Arc<BusStats>) -> (Self, mpsc::Receiver<Submission>) {
+    pub(super) fn new(
+        rules: Rules,
+        gate: Arc<Gate>,
+        stats: Arc<BusStats>,
+        closing: CancellationToken,
+    ) -> (Self, mpsc::Receiver<Submission>) {
         let (tx, rx) = mpsc::channel(SUBMISSIONS_MAX);
-        (Intake { rules, tx, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)), gate, stats }, rx)
+        (Intake { rules, closing, tx, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)), gate, stats }, rx)
     }
 
     /// Takes a batch; resolves when every event is durable, a duplicate, looped or rejected, one answer
@@ -65,6 +81,20 @@ impl Intake {
     /// # Errors
     /// [`IntakeClosed`]: nothing may be acknowledged, though some of it may be durable.
     pub async fn submit(&self, from: &SourceName, batch: Vec<RawEvent>) -> Result<Vec<Answer>, IntakeClosed> {
+        let answers = self.submit_by(Door::Source, from, batch).await?;
+        for rejection in answers.iter().filter_map(|a| a.as_ref().err()) {
+            self.stats.refuse(rejection.code);
+        }
+        Ok(answers)
+    }
+
+    /// [`Intake::submit`] for whoever comes by this door.
+    pub(super) async fn submit_by(
+        &self,
+        door: Door,
+        from: &SourceName,
+        batch: Vec<RawEvent>,
+    ) -> Result<Vec<Answer>, IntakeClosed> {
         let mut answers: Vec<Option<Answer>> = Vec::with_capacity(batch.len());
         let mut events = Vec::with_capacity(batch.len());
         for raw in batch {
@@ -76,8 +106,8 @@ impl Intake {
                 Err(rejection) => answers.push(Some(Err(rejection))),
             }
         }
-        let mut taken = if events.is_empty() { Vec::new() } else { self.send(from, events).await? }.into_iter();
-        let answers: Vec<Answer> = answers
+        let mut taken = if events.is_empty() { Vec::new() } else { self.send(door, from, events).await? }.into_iter();
+        let answers = answers
             .into_iter()
             .map(|known| {
                 known
@@ -85,20 +115,21 @@ impl Intake {
                     .unwrap_or_else(|| Err(busy(codes::NO_ANSWER, "the router lost count of the batch; send it again")))
             })
             .collect();
-        for rejection in answers.iter().filter_map(|a| a.as_ref().err()) {
-            self.stats.refuse(rejection.code);
-        }
         Ok(answers)
     }
 
     /// Why nothing is taken in now, when that is so.
     pub fn refuses(&self) -> Option<String> {
-        self.gate.refusal().map(|refusal| refusal.message.into())
+        self.gate.refusal(Door::Source, 0).map(|refusal| refusal.message.into())
     }
 
-    async fn send(&self, from: &SourceName, events: Vec<Admitted>) -> Result<Vec<Answer>, IntakeClosed> {
+    async fn send(&self, door: Door, from: &SourceName, events: Vec<Admitted>) -> Result<Vec<Answer>, IntakeClosed> {
         let count = events.len();
-        if let Some(refusal) = self.gate.refusal() {
+        if door == Door::Source && self.closing.is_cancelled() {
+            return Err(IntakeClosed);
+        }
+        let bytes_all = events.iter().map(|e| e.event.body().len() + RECORD_BYTES).sum();
+        if let Some(refusal) = self.gate.refusal(door, bytes_all) {
             return Ok(vec![Err(refusal); count]);
         }
         let bytes = events.iter().map(|e| e.event.body().len()).sum::<usize>().min(WAITING_BYTES_MAX);

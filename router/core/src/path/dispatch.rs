@@ -13,13 +13,16 @@ use super::{
     gate::{Gates, Short},
     lane::Violation,
     open::{Held, Job, Now, OpenSet, PageOf, Paged, Paused, RunAct, WalkOf, Walked, unanswered},
-    replay, status,
+    replay,
+    replies::{Answered, Doors},
+    status,
 };
 use crate::{
     clock::{Clock, Timestamp},
     codes,
     id::{BusId, Epoch, LaneId, Offset, RouteId, RouteName, RunId},
     replay::{Read, Run},
+    reply::ReplyTo,
     retain::Backlog,
     settle::Verdict,
     stats::{Stats, Status},
@@ -64,6 +67,11 @@ pub(super) enum Msg {
         changes: Vec<Change>,
         durability: Durability,
         took: Duration,
+    },
+    /// Whether everything in an answer is durable.
+    Answered {
+        answered: Answered,
+        durable: bool,
     },
     Status(oneshot::Sender<Status>),
     /// What is old ends; answered with what the routes owe.
@@ -114,6 +122,8 @@ pub(super) struct Dispatcher {
     running_ms_before: u64,
     stats: Arc<Stats>,
     known: status::Static,
+    doors: Arc<Doors>,
+    secret: [u8; 16],
     gates: Arc<Gates>,
     event_bytes_max: usize,
     tx: mpsc::UnboundedSender<Msg>,
@@ -151,7 +161,7 @@ impl Asked {
 }
 
 impl Dispatcher {
-    pub fn new(set: OpenSet, parts: &Parts, tx: mpsc::UnboundedSender<Msg>) -> Self {
+    pub fn new(set: OpenSet, parts: &Parts, doors: Arc<Doors>, tx: mpsc::UnboundedSender<Msg>) -> Self {
         Dispatcher {
             set,
             epoch: parts.state.epoch,
@@ -161,6 +171,8 @@ impl Dispatcher {
             running_ms_before: parts.state.running_ms,
             stats: parts.stats.clone(),
             known: status::Static::new(parts),
+            doors,
+            secret: parts.state.secret,
             gates: parts.gates.clone(),
             event_bytes_max: parts.topology.event_bytes_max,
             tx,
@@ -180,6 +192,10 @@ impl Dispatcher {
         loop {
             while self.tasks.try_join_next().is_some() {}
             let now = self.now();
+            self.set.reserve_short(self.gates.space.reserve_short());
+            while let Some(answered) = self.set.next_answer() {
+                self.tasks.spawn(take_in(self.doors.clone(), answered, self.tx.clone()));
+            }
             if self.stopping.is_none() {
                 while let Some(job) = self.set.next_job(now) {
                     self.start(job);
@@ -274,6 +290,7 @@ impl Dispatcher {
                 reply.send(self.set.backlogs()).unwrap_or_default();
             }
             Msg::Convert(route, bytes) => self.set.convert(&route, bytes),
+            Msg::Answered { answered, durable } => self.set.answered(&answered, durable, now),
             Msg::Status(reply) => {
                 let mut status = self.known.take(&self.set, &self.logs, &self.stats, self.epoch, &self.gates);
                 status.replays = self.known.replays(self.set.runs_seen(now), &self.logs);
@@ -373,7 +390,7 @@ impl Dispatcher {
 
     /// Whether everything that may still end has ended.
     fn stopped(&self, now: Now) -> bool {
-        let quiet = self.set.in_flight() == 0 && !self.commit.under_way;
+        let quiet = self.set.in_flight() == 0 && self.set.answers() == 0 && !self.commit.under_way;
         self.stopping.as_ref().is_some_and(|(deadline, _)| quiet || now.mono >= *deadline)
     }
 
@@ -399,7 +416,15 @@ impl Dispatcher {
         match job {
             Job::Deliver { target, lane, probe, batch } => {
                 let Some((goal, deadline)) = self.set.target(target) else { return };
-                let transform = self.set.route(lane).and_then(|route| route.transform.clone());
+                let route = self.set.route(lane);
+                let mut batch = batch;
+                if let Some(route) = route.as_ref().filter(|route| route.reply.is_some()) {
+                    // What it is a reply to is the event as it is in the log, whatever a transform makes of it.
+                    for delivery in &mut batch {
+                        delivery.reply = Some(ReplyTo::new(&delivery.event, &route.name, &self.secret));
+                    }
+                }
+                let transform = route.and_then(|route| route.transform.clone());
                 let offsets = batch.iter().map(|d| d.id.offset).collect();
                 let answer = Answer { tx, target, lane, probe, offsets, spoiled: Vec::new() };
                 let shape = transform.map(|transform| Shape { transform, event_bytes_max: self.event_bytes_max });
@@ -526,6 +551,29 @@ async fn deliver(
         Err(_) => all(&format!("no answer within {} ms", deadline.as_millis())),
     };
     answer.give(outcomes);
+}
+
+/// Takes in what a target answered with. The dispatcher hears of it whatever becomes of this task.
+async fn take_in(doors: Arc<Doors>, answered: Answered, tx: mpsc::UnboundedSender<Msg>) {
+    let mut told = Told { answered: Some(answered), durable: false, tx };
+    if let Some(answered) = &told.answered {
+        told.durable = doors.take(answered).await.is_ok();
+    }
+}
+
+/// Tells the dispatcher at its end.
+struct Told {
+    answered: Option<Answered>,
+    durable: bool,
+    tx: mpsc::UnboundedSender<Msg>,
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if let Some(answered) = self.answered.take() {
+            self.tx.send(Msg::Answered { answered, durable: self.durable }).unwrap_or_default();
+        }
+    }
 }
 
 async fn read_page(

@@ -3,6 +3,10 @@
 //! The sweeper measures the store now and then. In between, what is appended is counted against the room
 //! that it left: at a quarter of the room it is woken, and when all of it is used intake refuses until
 //! it has measured again. So a burst cannot outrun it.
+//!
+//! What the path itself brings, replies and what is quarantined, it can neither give back to a sender nor let go:
+//! it passes where a route holds the bus, since that route may wait for just this reply, and on a full disk it may
+//! use the reserve. Routes that ask for replies deliver nothing more before the reserve is short.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,6 +20,7 @@ use std::{
 use schemas::{Code, Place};
 use tokio::sync::Notify;
 
+use super::append::Door;
 use crate::{
     codes,
     id::{BusId, RouteName},
@@ -61,6 +66,9 @@ pub(super) struct Space {
     /// What `appended` may grow to before the store has to be measured again.
     limit: AtomicU64,
     wake_at: AtomicU64,
+    /// Bytes that replies may take while sources are refused, and those that they took since they are.
+    reserve: AtomicU64,
+    reserve_used: AtomicU64,
     /// The ledger found no space since the sweeper looked last.
     ledger_short: AtomicBool,
     now: Mutex<DiskStatus>,
@@ -73,6 +81,8 @@ impl Default for Space {
             appended: AtomicU64::new(0),
             limit: AtomicU64::new(u64::MAX),
             wake_at: AtomicU64::new(u64::MAX),
+            reserve: AtomicU64::new(0),
+            reserve_used: AtomicU64::new(0),
             ledger_short: AtomicBool::new(false),
             now: Mutex::default(),
         }
@@ -109,10 +119,41 @@ impl Space {
     /// The store was measured after `mark`: from there on so many bytes may be appended before it must be
     /// again; `None`: any number. What came in while it was measured counts.
     pub fn measured(&self, now: DiskStatus, mark: u64, room: Option<u64>) {
-        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        let used = now.used_bytes;
+        let before = std::mem::replace(&mut *self.now.lock().unwrap_or_else(PoisonError::into_inner), now);
+        // What was let go since it was measured last is there for replies again.
+        let freed = if room == Some(0) { before.used_bytes.saturating_sub(used) } else { u64::MAX };
+        let less = |taken: u64| Some(taken.saturating_sub(freed));
+        self.reserve_used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).unwrap_or_default();
         let within = |room: u64| mark.saturating_add(room);
         self.wake_at.store(room.map_or(u64::MAX, |room| within(room / 4)), Ordering::Relaxed);
         self.limit.store(room.map_or(u64::MAX, within), Ordering::Relaxed);
+    }
+
+    /// How many bytes replies may take once sources are refused.
+    pub fn reserve(&self, bytes: u64) {
+        self.reserve.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether more than half of the reserve is used up, or there is none: what is under way may need the rest.
+    pub fn reserve_short(&self) -> bool {
+        let (used, reserve) = (self.reserve_used.load(Ordering::Relaxed), self.reserve.load(Ordering::Relaxed));
+        self.full() && used >= reserve / 2
+    }
+
+    /// Takes bytes for replies, out of the reserve where there is no other room; why not, if they do not fit.
+    fn reply(&self, bytes: u64) -> Option<String> {
+        if !self.full() {
+            return None;
+        }
+        let reserve = self.reserve.load(Ordering::Relaxed);
+        let taken = |used: u64| used.checked_add(bytes).filter(|used| *used <= reserve);
+        let took = self.reserve_used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken);
+        took.is_err().then(|| "the router's disk is full, and so is its reserve for replies".into())
+    }
+
+    fn full(&self) -> bool {
+        self.mark() >= self.limit.load(Ordering::Relaxed)
     }
 
     /// What was measured last.
@@ -121,7 +162,7 @@ impl Space {
     }
 
     fn refuses(&self) -> Option<String> {
-        if self.mark() < self.limit.load(Ordering::Relaxed) {
+        if !self.full() {
             return None;
         }
         let now = self.status();
@@ -176,9 +217,12 @@ impl Gate {
         Some((codes::BACKLOG_FULL, why))
     }
 
-    /// What a sender is told, if nothing is taken in now.
-    pub fn refusal(&self) -> Option<Rejection> {
-        let (code, why) = self.why()?;
+    /// What is told to who brings so many bytes, if they are not taken in now.
+    pub fn refusal(&self, door: Door, bytes: usize) -> Option<Rejection> {
+        let (code, why) = match door {
+            Door::Source => self.why()?,
+            Door::Reply => (codes::DISK_FULL, self.space.reply(u64::try_from(bytes).unwrap_or(u64::MAX))?),
+        };
         let kind = Kind::Busy { retry_after: FULL_RETRY_AFTER };
         Some(Rejection { code, place: Place::Event, message: format!("{why}; send it again later").into(), kind })
     }
@@ -187,4 +231,39 @@ impl Gate {
 /// Room that a level leaves: none when the store is full.
 pub(super) fn room(level: Level, room: Option<u64>) -> Option<u64> {
     if level == Level::Full { Some(0) } else { room }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(space: &Space, used_bytes: u64, room: Option<u64>) {
+        space.measured(DiskStatus { used_bytes, ..DiskStatus::default() }, space.mark(), room);
+    }
+
+    #[test]
+    fn replies_use_the_reserve_and_no_more_than_that() {
+        let gates = Gates::new([BusId(0)]);
+        let (space, gate) = (&gates.space, gates.bus(BusId(0)));
+        space.reserve(1_000);
+        measured(space, 9_000, Some(500));
+        assert!(gate.refusal(Door::Source, 100).is_none() && gate.refusal(Door::Reply, 5_000).is_none());
+        measured(space, 9_400, Some(0));
+        assert!(gate.refusal(Door::Source, 100).is_some() && !space.reserve_short());
+        assert!(gate.refusal(Door::Reply, 600).is_none());
+        assert!(space.reserve_short(), "more than half of it is used");
+        assert!(gate.refusal(Door::Reply, 600).is_some() && gate.refusal(Door::Reply, 400).is_none());
+        measured(space, 9_100, Some(0));
+        assert!(gate.refusal(Door::Reply, 301).is_some() && gate.refusal(Door::Reply, 300).is_none());
+        measured(space, 9_000, Some(100));
+        assert!(!space.reserve_short() && gate.refusal(Door::Source, 1).is_none());
+    }
+
+    #[test]
+    fn a_bus_that_a_route_holds_takes_replies() {
+        let gates = Gates::new([BusId(0)]);
+        gates.hold(BusId(0), &RouteName::new("r").unwrap(), Some((2, 1)));
+        let gate = gates.bus(BusId(0));
+        assert!(gate.refusal(Door::Source, 1).is_some() && gate.refusal(Door::Reply, 1).is_none());
+    }
 }

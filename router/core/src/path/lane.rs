@@ -16,7 +16,7 @@ use schemas::{Code, Event};
 use super::open::Ending;
 use crate::{
     clock::Timestamp,
-    id::{LaneId, Offset, RouteId, RouteName},
+    id::{BusName, LaneId, Offset, RouteId, RouteName},
     retain::BacklogLimits,
     settle::RetryPolicy,
     stats::RouteStats,
@@ -120,6 +120,8 @@ pub(super) struct Route {
     pub retry: RetryPolicy,
     pub backlog: BacklogLimits,
     pub transform: Option<Arc<Transform>>,
+    /// The bus that takes the events of its target's answers.
+    pub reply: Option<BusName>,
     pub stats: Arc<RouteStats>,
 }
 
@@ -138,6 +140,7 @@ impl Route {
             retry: RetryPolicy::default(),
             backlog: BacklogLimits::default(),
             transform: None,
+            reply: None,
             stats: Arc::default(),
         }
     }

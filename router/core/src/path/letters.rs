@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     id::DeliveryId,
+    quarantine,
     store::{self, DeadLetter, Page, Record, Selection},
 };
 
@@ -28,6 +29,9 @@ pub struct Redriven {
     pub redriven: u64,
     /// Dead letters left as they were, because their route is not configured any more.
     pub orphaned: u64,
+    /// Dead letters left as they were, because they are no events: they have to be edited first.
+    #[serde(default)]
+    pub quarantined: u64,
 }
 
 /// What a purge did.
@@ -63,8 +67,7 @@ impl Path {
     /// # Errors
     /// The store's: what was opened before stays open.
     pub async fn redrive(&self, which: &Selection) -> Result<Redriven, store::Error> {
-        let (redriven, orphaned) = self.change(which, Letters::Redrive).await?;
-        Ok(Redriven { redriven, orphaned })
+        self.change(which, Letters::Redrive).await
     }
 
     /// Ends the selected dead letters for good, those of routes that are not configured too: their
@@ -73,33 +76,37 @@ impl Path {
     /// # Errors
     /// The store's: what was ended before stays ended.
     pub async fn purge(&self, which: &Selection) -> Result<Purged, store::Error> {
-        let (purged, _) = self.change(which, Letters::End(PURGED)).await?;
+        let purged = self.change(which, Letters::End(PURGED)).await?.redriven;
         Ok(Purged { purged })
     }
 
     /// Changes all that are selected; how many were changed, and how many left as they were.
-    async fn change(&self, which: &Selection, what: Letters) -> Result<(u64, u64), store::Error> {
+    async fn change(&self, which: &Selection, what: Letters) -> Result<Redriven, store::Error> {
         let _one = self.changing.lock().await;
         self.flush().await?;
-        let (mut done, mut left) = (0, 0);
+        let count = |letters: &[DeadLetter]| u64::try_from(letters.len()).unwrap_or(u64::MAX);
+        let mut done = Redriven::default();
         let mut page = Page { after: None, count_max: LETTERS_PAGE };
         loop {
             let letters = self.ledger.dead_letters(which, page).await?;
-            let Some(last) = letters.last() else { return Ok((done, left)) };
+            let Some(last) = letters.last() else { return Ok(done) };
             page.after = Some(last.id);
-            let all = u64::try_from(letters.len()).unwrap_or(u64::MAX);
+            let stays = |l: &DeadLetter| matches!(what, Letters::Redrive) && l.route.as_str() == quarantine::BUS;
+            let (stay, letters): (Vec<_>, Vec<_>) = letters.into_iter().partition(stays);
+            let all = count(&letters);
             let changed = self.ask(letters, what).await?;
-            done += changed;
-            left += all.saturating_sub(changed);
+            done.redriven += changed;
+            done.orphaned += all.saturating_sub(changed);
+            done.quarantined += count(&stay);
         }
     }
 
     /// What was settled before the call is in the ledger after it.
-    async fn flush(&self) -> Result<(), store::Error> {
+    pub(super) async fn flush(&self) -> Result<(), store::Error> {
         self.ask(Vec::new(), Letters::Redrive).await.map(|_| ())
     }
 
-    async fn ask(&self, letters: Vec<DeadLetter>, what: Letters) -> Result<u64, store::Error> {
+    pub(super) async fn ask(&self, letters: Vec<DeadLetter>, what: Letters) -> Result<u64, store::Error> {
         let (reply, count) = oneshot::channel();
         self.dispatcher.send(Msg::Letters { what, letters, reply }).map_err(|_| self.over())?;
         count.await.map_err(|_| self.over())

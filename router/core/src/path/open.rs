@@ -28,12 +28,19 @@ mod runs;
 /// Routes that an operator has paused.
 mod pause;
 
+/// Deliveries whose target has answered with events.
+mod replies;
+
+/// What is a dead letter from its beginning.
+mod quarantined;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
+pub use self::replies::ANSWERS_BYTES_MAX;
 pub(super) use self::{
     ending::{CHANGES_MAX, Ending, Held, WalkOf, Walked},
     pause::Paused,
@@ -41,6 +48,7 @@ pub(super) use self::{
 };
 use self::{
     pace::Pace,
+    replies::Answers,
     runs::{Later, Runs},
 };
 use super::lane::{Fresh, Lane, Limits, Open, Route, State, body_bytes};
@@ -145,6 +153,9 @@ pub(super) struct OpenSet {
     /// Lanes that reached or left a limit at which their bus holds.
     held: Vec<Held>,
     runs: Runs,
+    answers: Answers,
+    /// The internal route of the quarantine.
+    internal: Option<RouteId>,
     changes: Vec<Change>,
     fresh: usize,
     /// Deliveries of all lanes in memory.
@@ -192,6 +203,8 @@ impl OpenSet {
             walking: BTreeSet::new(),
             held: Vec::new(),
             runs: Runs::default(),
+            answers: Answers::default(),
+            internal: None,
             changes: Vec::new(),
             fresh: 0,
             in_memory: 0,
@@ -244,6 +257,10 @@ impl OpenSet {
     pub fn plan(&mut self, bus: BusId, next: Offset, hits: Vec<(Record, Vec<RouteId>)>, now: Now) {
         for (record, routes) in hits {
             for route in routes {
+                if self.internal == Some(route) {
+                    self.quarantined(bus, route, &record);
+                    continue;
+                }
                 self.open(LaneId { bus, route, run: RunId(0) }, &record, now);
             }
         }
@@ -313,9 +330,10 @@ impl OpenSet {
     fn queue(&mut self, at: usize) {
         let Some(lane) = self.lanes.get_mut(at) else { return };
         let Some(target) = lane.target else { return };
-        if lane.rests() || lane.ready.is_empty() {
+        if lane.rests() || lane.ready.is_empty() || self.pauses_at(at) {
             return;
         }
+        let Some(lane) = self.lanes.get_mut(at) else { return };
         let replayed = lane.id.run != RunId(0);
         if !std::mem::replace(&mut lane.queued, true)
             && let Some(goal) = self.targets.get_mut(target)
@@ -408,7 +426,7 @@ impl OpenSet {
                 if let Some(l) = self.lanes.get_mut(lane) {
                     l.queued = false;
                 }
-                let rests = self.lanes.get(lane).is_some_and(Lane::rests);
+                let rests = self.lanes.get(lane).is_some_and(Lane::rests) || self.pauses_at(lane);
                 let offsets = if rests { Vec::new() } else { self.next_batch(target, lane, now) };
                 if !offsets.is_empty() {
                     let batch = self.send(lane, offsets);
@@ -434,7 +452,8 @@ impl OpenSet {
         let goal = self.targets.get(target)?;
         let run = lanes.first().and_then(|at| self.lanes.get(*at)).map(|l| l.id.run).unwrap_or_default();
         let breaker = if run == RunId(0) { &goal.breaker } else { &goal.later.breaker };
-        let lanes = || lanes.iter().filter_map(|at| Some((*at, self.lanes.get(*at)?))).filter(|(_, l)| !l.rests());
+        let sends = |l: &Lane| !l.rests() && !self.pauses(l);
+        let lanes = || lanes.iter().filter_map(|at| Some((*at, self.lanes.get(*at)?))).filter(|(_, l)| sends(l));
         let oldest = |wanted: &dyn Fn(LaneId, Offset, &Open) -> bool| {
             lanes()
                 .filter_map(|(at, lane)| {
@@ -492,6 +511,7 @@ impl OpenSet {
                 route: lane.route.name.clone(),
                 appended: open.appended,
                 event: open.event.clone(),
+                reply: None,
             });
         }
         batch
@@ -615,16 +635,11 @@ impl OpenSet {
         let (id, route, pause) = (lane.id, lane.route.clone(), lane.pause);
         let successes = self.targets.get(target).map_or(0, |g| g.successes_of(id.run));
         count_attempt(&route, &outcome);
+        let outcome = match outcome {
+            Outcome::Delivered { replies, .. } => return self.delivered(at, offset, replies, now),
+            failed => failed,
+        };
         let Some(open) = lane.open.get_mut(&offset) else { return };
-        if let Outcome::Delivered { replies, .. } = &outcome {
-            route.stats.delivered.add(1);
-            route.stats.latency.observe(now.wall.since(open.appended));
-            let replies = u64::try_from(replies.len()).unwrap_or(u64::MAX);
-            route.stats.replies_ignored.add(replies);
-            self.end(at, offset);
-            self.delivered_by_run(id, replies);
-            return;
-        }
         if successes > open.mark && open.attempts.uncounted > 0 {
             settle::count_failures(&mut open.attempts);
         }

@@ -218,7 +218,11 @@ impl World {
             let name = RouteName::new(&format!("r{n}")).unwrap();
             let stats = stats.route(&name);
             let backlog = if self.faulty { self.backlog(n) } else { BacklogLimits::default() };
-            (RouteId(n), Arc::new(Route { name, retry, backlog, transform: None, stats }), Some(n as usize % 2))
+            (
+                RouteId(n),
+                Arc::new(Route { name, retry, backlog, transform: None, reply: None, stats }),
+                Some(n as usize % 2),
+            )
         };
         let mut set = OpenSet::new(Epoch(1).into(), targets, (0..LANES).map(route).collect());
         // More than the lanes keep when they are crowded out, so that the limit binds.

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     id::{BusId, BusName, Epoch, LaneId, RouteId, RouteName, RunId, TargetName},
+    quarantine,
     replay::Run,
     stats::{BusStatus, LaneStateName, RouteStatus, RunLaneStatus, RunStatus, Stats, Status},
     store::{Log, Segment, SegmentKind},
@@ -126,12 +127,13 @@ impl Known {
     ) -> Option<RouteStatus> {
         let counts = stats.route(&self.name);
         let of = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let internal = self.name.as_str() == quarantine::BUS;
         let idle = match (&self.target, paused_since) {
-            (None, _) => LaneStateName::Orphaned,
-            (Some(_), Some(_)) => LaneStateName::Paused,
-            (Some(_), None) => LaneStateName::Active,
+            (None, _) if !internal => LaneStateName::Orphaned,
+            (_, Some(_)) => LaneStateName::Paused,
+            (_, None) => LaneStateName::Active,
         };
-        let state = lane.map_or(idle, |(_, state)| *state);
+        let state = lane.filter(|_| !internal).map_or(idle, |(_, state)| *state);
         let lane = lane.map(|(l, _)| *l);
         Some(RouteStatus {
             name: self.name.clone(),

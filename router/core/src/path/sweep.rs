@@ -217,6 +217,7 @@ impl Sweeper {
             level,
             refuses: self.state.refuses.clone(),
         };
+        self.gates.space.reserve(retain::reserve(&self.budget, usage.free));
         self.gates.space.measured(status, mark, room(level, left));
         Ok(over)
     }

@@ -81,7 +81,7 @@ mod tests {
         let event = parent.into_iter().fold(event, |event, parent| event.attr("traceparent", parent)).build().unwrap();
         let lane = LaneId { bus: BusId(0), route: RouteId(1), run: RunId(0) };
         let id = DeliveryId { epoch: Epoch(7), lane, offset: Offset(offset) };
-        Delivery { id, attempt, route: RouteName::new("r").unwrap(), appended: Timestamp(0), event }
+        Delivery { id, attempt, route: RouteName::new("r").unwrap(), appended: Timestamp(0), event, reply: None }
     }
 
     #[test]

@@ -31,7 +31,14 @@ pub fn target(config: HttpTargetConfig) -> HttpTarget {
 pub fn delivery(event: Event) -> Delivery {
     let lane = LaneId { bus: BusId(0), route: RouteId(2), run: RunId(0) };
     let id = DeliveryId { epoch: Epoch(0xc0ffee), lane, offset: Offset(17) };
-    Delivery { id, attempt: 3, route: RouteName::new("new-orders").unwrap(), appended: Timestamp(0), event }
+    Delivery {
+        id,
+        attempt: 3,
+        route: RouteName::new("new-orders").unwrap(),
+        appended: Timestamp(0),
+        event,
+        reply: None,
+    }
 }
 
 pub fn event() -> Event {

@@ -19,7 +19,7 @@ use super::{super::lane::Lane, Goal, Job, Now, OpenSet, age, pace::Pace};
 use crate::{
     codes,
     id::{BusId, LaneId, Offset, RunId},
-    replay::{RUNS_KEPT_MAX, RUNS_OPEN_MAX, Read, Run, RunCounts, RunEnd, RunState, Selector},
+    replay::{RUNS_KEPT_MAX, RUNS_OPEN_MAX, Read, Replies, Run, RunCounts, RunEnd, RunState, Selector},
     settle::{Breaker, Gate, Seen, Verdict},
     stats::{LaneStateName, ReplayStats},
     store::{Change, Error},
@@ -231,7 +231,12 @@ impl OpenSet {
         }
     }
 
-    /// A delivery of a run was taken, with so many replies.
+    /// Whether a run takes in what targets answer with.
+    pub(super) fn run_admits(&self, run: RunId) -> bool {
+        self.runs.all.get(&run).is_some_and(|r| r.run.replies == Replies::Admit)
+    }
+
+    /// A delivery of a run was taken, and so many of its replies were not.
     pub(super) fn delivered_by_run(&mut self, lane: LaneId, replies: u64) {
         if lane.run == RunId(0) {
             return;

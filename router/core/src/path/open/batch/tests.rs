@@ -63,8 +63,14 @@ impl Sim {
         let stats = Stats::default();
         let name = RouteName::new("r").unwrap();
         let retry = RetryPolicy { attempts_max: 2, ..RetryPolicy::default() };
-        let route =
-            Arc::new(Route { retry, backlog: Default::default(), transform: None, stats: stats.route(&name), name });
+        let route = Arc::new(Route {
+            retry,
+            backlog: Default::default(),
+            transform: None,
+            reply: None,
+            stats: stats.route(&name),
+            name,
+        });
         let target: Arc<dyn Target> = Arc::new(Batches(TargetName::new("t").unwrap(), limits));
         let mut set = OpenSet::new(Epoch(1).into(), vec![target], vec![(RouteId(1), route, Some(0))]);
         set.limits = Limits::default();

@@ -1,0 +1,37 @@
+//! What becomes of the events in answers, and names that the router keeps to itself.
+
+use std::collections::BTreeSet;
+
+use router_core::quarantine::RESERVED;
+
+use super::{Cx, Finding};
+use crate::config::{Config, Reply, Route, Target};
+
+/// Nobody's bus or route is called as one of the router's own.
+pub fn reserved(cx: &mut Cx<'_>) {
+    for (section, what) in [("buses", "bus"), ("routes", "route")] {
+        let names: Vec<String> = cx.names(section).into_iter().collect();
+        for name in names.iter().filter(|name| RESERVED.contains(&name.as_str())) {
+            let span = cx.root.get(&[section]).and_then(|s| s.entry(name)).map_or(0..0, |e| e.key_span.clone());
+            let message = format!("the router keeps the name `{name}` to itself");
+            let finding = Finding::error(span, message);
+            cx.findings.push(finding.help(format!("give the {what} another name, e.g. `{name}-2`")));
+        }
+    }
+}
+
+/// The bus that takes replies is there, and it is known which event each is a reply to.
+pub fn check(config: &Config, name: &str, route: &Route, buses: &BTreeSet<String>, cx: &mut Cx<'_>) {
+    if let Reply::Bus(bus) = &route.reply {
+        let keys = ["routes", name, "reply", "bus"];
+        cx.known(&keys, "bus", bus.as_str(), buses);
+    }
+    let batched = match config.targets.get(&route.to) {
+        Some(Target::Http(http)) => http.batch.is_some(),
+        None => false,
+    };
+    if route.reply != Reply::No && batched {
+        let message = format!("the target `{}` answers for a batch, where nobody knows what a reply answers", route.to);
+        cx.error(&["routes", name, "reply"], message, "leave out `reply`, or the target's `batch`");
+    }
+}
