@@ -48,6 +48,9 @@ pub mod archive;
 /// Events as streams of lines.
 pub mod reading;
 
+/// Replays.
+mod replay;
+
 /// What there is.
 pub mod operations;
 
@@ -140,6 +143,18 @@ fn handler(op: Operation) -> MethodRouter<Arc<Api>> {
         Operation::RedriveDeadLetters => routing::on(on, letters::redrive),
         Operation::EditDeadLetter => routing::on(on, letters::edit),
         Operation::PurgeDeadLetters => routing::on(on, letters::purge),
+        Operation::StartReplay => routing::on(on, replay::start),
+        Operation::Replays => routing::on(on, replay::list),
+        Operation::ShowReplay => routing::on(on, replay::show),
+        Operation::PauseReplay => {
+            routing::on(on, async |api: Shared, body| replay::act(api, body, replay::Act::Pause).await)
+        }
+        Operation::ResumeReplay => {
+            routing::on(on, async |api: Shared, body| replay::act(api, body, replay::Act::Resume).await)
+        }
+        Operation::CancelReplay => {
+            routing::on(on, async |api: Shared, body| replay::act(api, body, replay::Act::Cancel).await)
+        }
     }
 }
 

@@ -25,6 +25,9 @@ mod status;
 /// `gocoffee dead-letters`.
 mod dead_letters;
 
+/// `gocoffee replay`.
+mod replay;
+
 /// `gocoffee routes`.
 mod routes;
 
@@ -116,6 +119,8 @@ enum Command {
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
     #[command(subcommand)]
+    Replay(replay::Command),
+    #[command(subcommand)]
     Routes(routes::Command),
     #[command(subcommand)]
     Filter(filter::Command),
@@ -170,6 +175,7 @@ pub fn main() -> ExitCode {
         Command::Publish(args) => on_runtime(publish::run(args)),
         Command::Status(args) => on_runtime(status::run(args)),
         Command::DeadLetters(command) => on_runtime(dead_letters::run(command)),
+        Command::Replay(command) => on_runtime(replay::run(command)),
         Command::Routes(command) => on_runtime(routes::run(command)),
         Command::Tail(args) => on_runtime(tail::run(args)),
         Command::Archive(command) => on_runtime(archive::run(command)),

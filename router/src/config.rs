@@ -85,6 +85,8 @@ pub struct Config {
     pub routes: BTreeMap<RouteName, Route>,
     /// How long dead letters are kept.
     pub dead_letters: DeadLetters,
+    /// Replays.
+    pub replay: Replay,
     /// What is taken in and held at most.
     pub limits: Limits,
     /// Events, and the routes that they must reach. Default: none.
@@ -107,6 +109,7 @@ impl Default for Config {
             targets: BTreeMap::new(),
             routes: BTreeMap::new(),
             dead_letters: DeadLetters::default(),
+            replay: Replay::default(),
             limits: Limits::default(),
             tests: BTreeMap::new(),
         }
@@ -254,6 +257,21 @@ pub struct Retention {
 impl Default for Retention {
     fn default() -> Self {
         Retention { age_max: Duration::from_secs(30 * 24 * 3600), bytes_max: None }
+    }
+}
+
+/// Replays.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Replay {
+    /// Running time after which a replay ends, whatever it has reached: until then it holds its range. Default `7d`.
+    #[serde(deserialize_with = "value::duration")]
+    pub run_age_max: Duration,
+}
+
+impl Default for Replay {
+    fn default() -> Self {
+        Replay { run_age_max: router_core::replay::RUN_AGE_MAX }
     }
 }
 

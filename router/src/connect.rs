@@ -368,6 +368,7 @@ fn budgets(config: &Config) -> Budgets {
     Budgets {
         disk,
         dead_letters: LetterLimits { age_max: Some(age_max), bytes_max },
+        run_age_max: config.replay.run_age_max,
         waiting_total_max: usize::try_from(config.limits.waiting_total_max).unwrap_or(usize::MAX),
         ..Budgets::default()
     }

@@ -10,6 +10,9 @@
 //! - *free*: never acknowledged, or sent around a change of the route. It may arrive.
 //! - *not owed*: anything else. It must not arrive.
 //!
+//! A replay owes each acknowledged event of its range, once more, to each of its routes that wanted it when it
+//! was started; its deliveries carry its run and say nothing of what the live flow owes.
+//!
 //! Whatever arrives has the attributes and the data bytes that were sent, and all attempts of one
 //! event on one route in one run carry one DeliveryId, which no other event or route carries.
 //!
@@ -50,6 +53,8 @@ pub struct Published {
     pub acked: Option<Moment>,
     /// It was refused for good.
     pub refused: Option<u16>,
+    /// Its place in the log, where the answer told it.
+    pub offset: Option<u64>,
 }
 
 /// Whether a route wants an event; `None` wants nothing: the route is not there.
@@ -118,6 +123,31 @@ pub struct Parked {
     pub delivery: String,
 }
 
+/// Whether a route of a replay wants an event.
+pub type Wanted = Arc<dyn Fn(&Coffee) -> bool + Send + Sync>;
+
+/// A replay.
+#[derive(Clone)]
+pub struct Replayed {
+    /// Its run.
+    pub run: u32,
+    /// Its first offset.
+    pub from: u64,
+    /// The offset behind its last one.
+    pub to: u64,
+    /// Its routes, and what each wanted when it was started, its own filter included.
+    pub routes: Vec<(String, Wanted)>,
+    /// It says that it has settled all of its range.
+    pub done: bool,
+}
+
+impl Replayed {
+    fn owes(&self, event: &Coffee, offset: u64, route: &str) -> bool {
+        let within = (self.from..self.to).contains(&offset);
+        within && self.routes.iter().any(|(name, wants)| name == route && wants(event))
+    }
+}
+
 /// Everything that is known at the end, when nothing waits any more.
 #[derive(Clone, Default)]
 pub struct Case {
@@ -129,6 +159,15 @@ pub struct Case {
     pub received: Vec<Received>,
     /// What was parked.
     pub parked: Vec<Parked>,
+    /// What was replayed.
+    pub replays: Vec<Replayed>,
+}
+
+/// The offset and the run of a DeliveryId, EPOCH-BUS-OFFSET-ROUTE-RUN; that of the live flow where it is none.
+fn parts(delivery: &str) -> (u64, u32) {
+    let mut numbers = delivery.split('-').skip(2);
+    let offset = numbers.next().and_then(|p| p.parse().ok()).unwrap_or_default();
+    (offset, numbers.nth(1).and_then(|p| p.parse().ok()).unwrap_or_default())
 }
 
 /// One broken promise.
@@ -301,7 +340,8 @@ pub fn judge(case: &Case) -> Verdict {
     for p in &case.published {
         verdict.violations.extend(p.refused.map(|status| Violation::Refused(p.event.key.clone(), status)));
     }
-    judge_arrivals(&seen, &published, &routes, &mut verdict);
+    let replays: HashMap<u32, &Replayed> = case.replays.iter().map(|r| (r.run, r)).collect();
+    judge_arrivals(&seen, &published, &routes, &replays, &mut verdict);
     judge_ids(&seen, &mut verdict);
     judge_debts(case, &mut verdict);
     verdict
@@ -312,16 +352,21 @@ fn judge_arrivals(
     seen: &[Seen<'_>],
     published: &HashMap<&Key, &Published>,
     routes: &HashMap<&str, &RouteHistory>,
+    replays: &HashMap<u32, &Replayed>,
     verdict: &mut Verdict,
 ) {
-    for Seen { key, route, print, .. } in seen {
+    for Seen { key, route, print, delivery } in seen {
         let place = || ((*key).clone(), (*route).to_owned());
         let Some(sent) = published.get(key) else {
             let (key, route) = place();
             verdict.violations.push(Violation::Invented(key, route));
             continue;
         };
-        if !routes.get(route).is_some_and(|route| due(sent, route) != Due::NotOwed) {
+        let owed = match parts(delivery) {
+            (_, 0) => routes.get(route).is_some_and(|route| due(sent, route) != Due::NotOwed),
+            (offset, run) => replays.get(&run).is_some_and(|r| r.owes(&sent.event, offset, route)),
+        };
+        if !owed {
             let (key, route) = place();
             verdict.violations.push(Violation::NotOwed(key, route));
         }
@@ -361,20 +406,33 @@ fn judge_ids(seen: &[Seen<'_>], verdict: &mut Verdict) {
 
 /// Everything that is owed was delivered or parked.
 fn judge_debts(case: &Case, verdict: &mut Verdict) {
-    let mut done: HashMap<&str, BTreeSet<&Key>> = HashMap::new();
+    let mut done: HashMap<(u32, &str), BTreeSet<&Key>> = HashMap::new();
     for r in &case.received {
         let balance = verdict.balance.entry(r.route.to_string()).or_default();
         balance.requests += 1;
-        if r.taken() && done.entry(&r.route).or_default().insert(&r.key) {
+        let run = parts(&r.delivery).1;
+        if r.taken() && done.entry((run, &r.route)).or_default().insert(&r.key) && run == 0 {
             balance.delivered += 1;
         }
     }
     for p in &case.parked {
         verdict.balance.entry(p.route.clone()).or_default().parked += 1;
-        done.entry(&p.route).or_default().insert(&p.key);
+        done.entry((parts(&p.delivery).1, &p.route)).or_default().insert(&p.key);
+    }
+    for replay in case.replays.iter().filter(|r| r.done) {
+        let there = case.published.iter().filter(|p| p.acked.is_some()).filter_map(|p| Some((p, p.offset?)));
+        for (p, offset) in there {
+            for (route, _) in replay.routes.iter().filter(|(route, _)| replay.owes(&p.event, offset, route)) {
+                let done = done.get(&(replay.run, route.as_str()));
+                if !done.is_some_and(|done| done.contains(&p.event.key)) {
+                    let route = format!("{route} in replay {}", replay.run);
+                    verdict.violations.push(Violation::Lost(p.event.key.clone(), route));
+                }
+            }
+        }
     }
     for route in &case.routes {
-        let done = done.get(route.name.as_str());
+        let done = done.get(&(0, route.name.as_str()));
         let balance = verdict.balance.entry(route.name.clone()).or_default();
         for p in case.published.iter().filter(|p| due(p, route) == Due::Owed) {
             balance.owed += 1;

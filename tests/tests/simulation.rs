@@ -4,7 +4,7 @@
 use router_tests::sim::{self, Broken};
 
 /// What the seeds of a run must show together, at least so often each.
-const SHOWN: [&str; 20] = [
+const SHOWN: [&str; 25] = [
     "attempts",
     "clean stops",
     "clock jumps",
@@ -22,6 +22,11 @@ const SHOWN: [&str; 20] = [
     "redriven",
     "remnants seen",
     "replies",
+    "replays cancelled",
+    "replays done",
+    "replays paused",
+    "replays started",
+    "replays that go on after a start",
     "retries seen",
     "trimmed logs seen",
     "version changes",

@@ -35,7 +35,7 @@ schemas::codes! {
     BACKLOG_AGE = "backlog-age",
     BACKLOG_BYTES = "backlog-bytes",
     RUN_PAUSED = "R0140",
-    RUN_ENDED = "R0141",
+    RUN_ENDED = "R0133",
     REPLAY_RANGE = "replay-range",
     REPLAY_ROUTE = "replay-route",
     REPLAY_BUS = "replay-bus",

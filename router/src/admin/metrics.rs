@@ -49,6 +49,7 @@ impl Collector for Snapshot {
         histograms(out, names::COMMIT, [(Vec::new(), &self.stats.commit)])?;
         self.disk(out)?;
         self.routes(out)?;
+        self.replays(out)?;
         match &self.status {
             Some(status) => self.now(status, out),
             None => Ok(()),
@@ -118,8 +119,31 @@ impl Snapshot {
         histograms(out, names::LATENCY, latencies)
     }
 
+    fn replays(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let replay = &self.stats.replay;
+        counters(out, names::REPLAYS_STARTED, [(Vec::new(), replay.started.get())])?;
+        let ended = replay.all_ended();
+        counters(out, names::REPLAYS_ENDED, ended.iter().map(|(end, n)| (vec![(names::REASON, end.as_str())], *n)))?;
+        counters(out, names::REPLAY_READ, [(Vec::new(), replay.read.get())])?;
+        let outcomes = [
+            ("opened", replay.opened.get()),
+            ("delivered", replay.delivered.get()),
+            ("dead-lettered", replay.dead_lettered.get()),
+            ("ended", replay.dropped.get()),
+        ];
+        let outcomes = outcomes.map(|(outcome, count)| (vec![(names::OUTCOME, outcome)], count));
+        counters(out, names::REPLAY_DELIVERIES, outcomes)?;
+        counters(out, names::REPLAY_REPLIES, [(Vec::new(), replay.replies_discarded.get())])
+    }
+
     /// What is so right now.
     fn now(&self, status: &Status, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let states = ["running", "paused", "ending"].map(|state| {
+            let count = status.replays.iter().filter(|r| r.run.state.as_str() == state).count();
+            (vec![(names::STATE, state)], u64::try_from(count).unwrap_or(u64::MAX))
+        });
+        gauges(out, names::REPLAYS, states)?;
+        gauges(out, names::REPLAY_HELD, [(Vec::new(), status.replays.iter().map(|r| r.held_bytes).sum::<u64>())])?;
         let tails = status.buses.iter().map(|bus| (vec![(names::BUS, bus.name.as_str())], bus.tail.0));
         gauges(out, names::TAIL, tails)?;
         let by_route = |of: fn(&RouteStatus) -> u64| {

@@ -92,6 +92,22 @@ pub const LATENCY: Name = Name("gocoffee_delivery_latency_seconds", "From append
 pub const BREAKER: Name = Name("gocoffee_target_breaker", "1 for the state that the target's breaker is in");
 /// By target.
 pub const TARGET_IN_FLIGHT: Name = Name("gocoffee_target_in_flight", "Calls under way");
+/// By state.
+pub const REPLAYS: Name = Name("gocoffee_replays", "Replays that are not over");
+/// Of all replays.
+pub const REPLAYS_STARTED: Name = Name("gocoffee_replays_started", "Replays that were started");
+/// By end.
+pub const REPLAYS_ENDED: Name = Name("gocoffee_replays_ended", "Replays that are over, by why");
+/// Of all replays.
+pub const REPLAY_HELD: Name = Name("gocoffee_replay_held_bytes", "Bytes of segments that replays hold from trimming");
+/// Of all replays.
+pub const REPLAY_READ: Name = Name("gocoffee_replay_events_read", "Events that replays have read");
+/// By outcome.
+pub const REPLAY_DELIVERIES: Name =
+    Name("gocoffee_replay_deliveries", "Deliveries of replays: opened, delivered, dead-lettered, ended");
+/// Of all replays.
+pub const REPLAY_REPLIES: Name =
+    Name("gocoffee_replay_replies_discarded", "Events in answers to replayed deliveries that were not taken in");
 /// By version.
 pub const BUILD: Name = Name("gocoffee_build", "The version that runs, always 1");
 

@@ -69,4 +69,16 @@ operations! {
     EditDeadLetter = "editDeadLetter", POST "/api/dead-letters/edit";
     /// Ends dead letters for good.
     PurgeDeadLetters = "purgeDeadLetters", POST "/api/dead-letters/purge";
+    /// Starts a replay.
+    StartReplay = "startReplay", POST "/api/replays/start";
+    /// All replays.
+    Replays = "listReplays", GET "/api/replays";
+    /// One replay.
+    ShowReplay = "showReplay", GET "/api/replays/{id}";
+    /// Pauses a replay.
+    PauseReplay = "pauseReplay", POST "/api/replays/pause";
+    /// Lets a replay go on.
+    ResumeReplay = "resumeReplay", POST "/api/replays/resume";
+    /// Ends a replay.
+    CancelReplay = "cancelReplay", POST "/api/replays/cancel";
 }

@@ -11,6 +11,11 @@ use router_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+/// Replays.
+mod replay;
+
+pub use self::replay::{Replay, ReplayId, ReplayPlace, ReplayRoute, Replays, StartReplay, StartedReplay, WouldReplay};
+
 /// A time as RFC 3339, UTC, to the millisecond.
 pub fn time_text(t: Timestamp) -> String {
     let ms = i64::try_from(t.0 / 1_000).unwrap_or(i64::MAX);

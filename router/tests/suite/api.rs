@@ -218,6 +218,7 @@ async fn every_answer_is_what_the_document_says() {
         2
     );
     assert_eq!(held.call(RedriveDeadLetters, "", Some(json!({"before": "2999-01-01T00:00:00Z"}))).await["redriven"], 2);
+    replays(&mut held).await;
     // The failed store: who needs it says so, and so does readiness.
     held.world.store.poison("test");
     let to = format!("http://{}/events", held.world.running.listen());
@@ -230,6 +231,42 @@ async fn every_answer_is_what_the_document_says() {
     for op in Operation::ALL {
         assert!(held.seen.contains(&(op.id(), 200)), "{} was never seen to succeed", op.id());
     }
+}
+
+/// A replay from its start to its end.
+async fn replays(held: &mut Held) {
+    use Operation::*;
+    let asked = |more: Value| {
+        let mut asked = json!({"from": {"offset": 1}, "routes": ["orders"]});
+        asked.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Some(asked)
+    };
+    for (wrong, code) in [
+        (json!({"bus": "nowhere"}), "replay-bus"),
+        (json!({"routes": ["nowhere"]}), "replay-route"),
+        (json!({"routes": []}), "replay-route"),
+        (json!({"filter": {"pattern": {"type": []}}}), "replay-filter"),
+        (json!({"filter": {"telepathy": 1}}), "replay-filter"),
+        (json!({"to": {"offset": 9_999}}), "replay-range"),
+        (json!({"from": {"time": "2999-01-01T00:00:00Z"}}), "replay-range"),
+        (json!({"from": {"time": "yesterday"}}), "time"),
+        (json!({"rate": 0}), "body"),
+    ] {
+        assert_eq!(held.call(StartReplay, "", asked(wrong)).await["code"], code);
+    }
+    let dry = held.call(StartReplay, "", asked(json!({"dry_run": true}))).await;
+    assert_eq!((&dry["read"], &dry["routes"][0]["matched"]), (&json!(3), &json!(3)), "{dry}");
+    assert_eq!(held.call(Replays, "", None).await["replays"], json!([]));
+    let started = held.call(StartReplay, "", asked(json!({"rate": 1}))).await;
+    assert_eq!((&started["id"], &started["to"]), (&json!(1), &json!(4)), "{started}");
+    assert_eq!(held.call(PauseReplay, "", Some(json!({"id": 1}))).await["state"], "paused");
+    assert_eq!(held.call(PauseReplay, "", Some(json!({"id": 1}))).await["code"], "replay-state");
+    assert_eq!(held.call(ResumeReplay, "", Some(json!({"id": 1}))).await["state"], "running");
+    assert_eq!(held.call(CancelReplay, "", Some(json!({"id": 9}))).await["code"], "no-such-replay");
+    held.call(CancelReplay, "", Some(json!({"id": 1}))).await;
+    assert_eq!(held.call(ShowReplay, "/1", None).await["id"], 1);
+    assert_eq!(held.call(ShowReplay, "/x", None).await["code"], "no-such-replay");
+    assert_eq!(held.call(Replays, "", None).await["replays"][0]["routes"][0]["name"], "orders");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -254,7 +291,8 @@ async fn who_may_not_and_what_is_not_there_is_told_so() {
             false => held.client.get(&url, Some(&token)).await.unwrap(),
         };
         let body: Value = serde_json::from_slice(&answer.body).unwrap();
-        if !["redrive", "edit", "purge"].iter().any(|act| path == format!("/api/dead-letters/{act}")) {
+        let act = path.starts_with("/api/replays/");
+        if !act && !["redrive", "edit", "purge"].iter().any(|act| path == format!("/api/dead-letters/{act}")) {
             assert_eq!((answer.status.as_u16(), body["code"].as_str()), (405, Some("method-not-allowed")), "{path}");
         }
     }

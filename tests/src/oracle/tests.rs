@@ -38,7 +38,7 @@ fn good() -> Case {
         if if n < 10 { low(&event) } else { high(&event) } {
             case.received.push(take(&event, "some", n, 2));
         }
-        case.published.push(Published { event, first_sent: sent, acked: Some(sent + 5), refused: None });
+        case.published.push(Published { event, first_sent: sent, acked: Some(sent + 5), refused: None, offset: None });
     }
     case
 }
@@ -147,7 +147,7 @@ fn an_answer_before_the_sync_loses_what_was_acknowledged() {
     // The publisher holds a 202; the crash took the event, so that nothing of it arrives anywhere.
     let early = broken(|case| {
         let event = Arc::new(coffee("early", 1));
-        case.published.push(Published { event, first_sent: 3_000, acked: Some(3_010), refused: None });
+        case.published.push(Published { event, first_sent: 3_000, acked: Some(3_010), refused: None, offset: None });
     });
     assert_eq!(early, BTreeSet::from(["lost"]));
     // Without the 202 the same event is nobody's debt, whether it arrives or not.
@@ -157,7 +157,7 @@ fn an_answer_before_the_sync_loses_what_was_acknowledged() {
             if arrives {
                 case.received.push(take(&event, "all", 99, 1));
             }
-            case.published.push(Published { event, first_sent: 3_000, acked: None, refused: None });
+            case.published.push(Published { event, first_sent: 3_000, acked: None, refused: None, offset: None });
         });
         assert_eq!(free, BTreeSet::new(), "arrives: {arrives}");
     }
@@ -189,7 +189,7 @@ fn an_event_around_a_change_may_go_either_way() {
                 if arrives {
                     case.received.push(take(&event, "some", 99, 2));
                 }
-                case.published.push(Published { event, first_sent, acked: Some(acked), refused: None });
+                case.published.push(Published { event, first_sent, acked: Some(acked), refused: None, offset: None });
             });
             assert_eq!(either, BTreeSet::new(), "{first_sent} {acked} {arrives}");
         }
@@ -210,4 +210,46 @@ fn a_verdict_is_readable_and_bounded() {
     assert!(text.contains("lost: /shops/0 o-0 was acknowledged and is owed to all"), "{text}");
     assert!(text.lines().count() <= 2 + 1 + SHOWN_MAX + 1, "{text}");
     assert!(text.contains(" more"), "{text}");
+}
+
+/// Events 3 to 7 once more to `some`, in run 1.
+fn replayed() -> Case {
+    let mut case = good();
+    for (n, published) in case.published.iter_mut().enumerate() {
+        published.offset = Some(n as u64);
+    }
+    let wants: Wanted = Arc::new(|e: &Coffee| e.shop <= 3);
+    for n in 3..8 {
+        let event = case.published[n].event.clone();
+        if wants(&event) {
+            case.received.push(Received {
+                delivery: format!("00c0ffee00c0ffee-0-{n}-2-1").into(),
+                ..take(&event, "some", 0, 2)
+            });
+        }
+    }
+    case.replays = vec![Replayed { run: 1, from: 3, to: 8, routes: vec![("some".into(), wants)], done: true }];
+    case
+}
+
+#[test]
+fn replay_owes_what_its_range_held_and_nothing_else() {
+    judge(&replayed()).assert_holds();
+    let words = |tamper: &dyn Fn(&mut Case)| {
+        let mut case = replayed();
+        tamper(&mut case);
+        judge(&case).words().into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(words(&|case| drop(case.received.pop())), ["lost"]);
+    assert_eq!(words(&|case| case.replays[0].to = 5), ["not owed"]);
+    assert_eq!(words(&|case| case.replays[0].run = 2), ["lost", "not owed"]);
+    assert_eq!(words(&|case| case.replays[0].routes[0].0 = "all".into()), ["lost", "not owed"]);
+    let cancelled = |case: &mut Case| {
+        case.received.pop();
+        case.replays[0].done = false;
+    };
+    assert_eq!(words(&cancelled), [""; 0]);
+    // What a replay delivers pays nothing of what the live flow owes.
+    let live = |case: &mut Case| case.received.retain(|r| !(&*r.route == "some" && r.delivery.ends_with("-0")));
+    assert_eq!(words(&live), ["lost"]);
 }

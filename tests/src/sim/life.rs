@@ -6,6 +6,7 @@ use router_core::{
     filter,
     id::{BusName, RouteName, TargetName},
     path::{Budgets, BusSpec, Path, RouteSpec, Topology},
+    replay::RunState,
     reply::ReplySpec,
     retain::{BacklogLimits, Retention},
     stats::Status,
@@ -19,6 +20,7 @@ use super::{
     Totals,
     ports::{SimClock, SimStore},
     publish::Publishers,
+    replay::{self, Replays},
     rng::Rng,
     target::{MOODS, Mood, SimTarget, Targets},
     trace::Trace,
@@ -82,6 +84,7 @@ pub struct Life {
     pub archive_bytes_max: Option<u64>,
     /// Whether the answers of the third target are asked for.
     pub replies: bool,
+    pub replays: Replays,
     pub totals: Totals,
     pub end: End,
 }
@@ -151,9 +154,14 @@ impl Life {
             beside.spawn(async move { publishers.run(intake, true).await });
         }
         let end = tokio::time::Instant::now() + SETTLED;
+        for paused in path.replays().await.map_err(|e| e.to_string())? {
+            if paused.run.state == RunState::Paused {
+                path.resume_replay(paused.run.id).await.map_err(|e| e.to_string())?;
+            }
+        }
         loop {
             let status = path.status().await.map_err(|e| format!("in the last life, where nothing fails: {e}"))?;
-            if self.publishers.done() && inside::settled(&status) {
+            if self.publishers.done() && inside::settled(&status) && replay::over(&status) {
                 break;
             }
             if tokio::time::Instant::now() > end {
@@ -161,6 +169,8 @@ impl Life {
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+        let there = path.replays().await.map_err(|e| e.to_string())?;
+        self.replays.over(&there, &mut self.totals)?;
         let parked = parked(&path).await;
         let counted = dead_letters(&path.status().await.map_err(|e| e.to_string())?);
         if counted != parked.len() as u64 {
@@ -178,6 +188,12 @@ impl Life {
         let path = Path::start(store, self.topology(), clock.clone()).await;
         let path = path.map_err(|e| format!("the router does not start: {e}"))?;
         chronicle.change(&self.routes, requested, self.publishers.tick());
+        // A store that fails at once shows them in the next life.
+        if let Ok(there) = path.replays().await {
+            self.replays.restarted(&there);
+            let open = there.iter().filter(|r| r.run.state.is_open()).count();
+            self.totals.add("replays that go on after a start", open as u64);
+        }
         Ok(path)
     }
 
@@ -192,7 +208,7 @@ impl Life {
 
     /// Something that happens to a router.
     async fn something(&mut self, path: &Path, clock: &SimClock) {
-        match self.rng.below(12) {
+        match self.rng.below(15) {
             0..4 => {
                 let target = *self.rng.pick(&super::TARGETS);
                 let mood = if self.rng.chance(35) { Mood::Good } else { *self.rng.pick(&MOODS) };
@@ -216,6 +232,7 @@ impl Life {
                 clock.jump(self.rng.ms(0, 600_000));
                 self.totals.add("clock jumps", 1);
             }
+            12..15 => self.replay_something(path).await,
             10 if self.rng.chance(60) => {
                 let off = self.rng.chance(50);
                 self.break_files(off);
@@ -313,7 +330,7 @@ impl Life {
     }
 }
 
-fn bus() -> BusName {
+pub(super) fn bus() -> BusName {
     BusName::new("default").expect("a name")
 }
 

@@ -27,6 +27,9 @@ mod publish;
 /// One life of the router.
 mod life;
 
+/// Replays.
+mod replay;
+
 use std::{
     collections::BTreeMap,
     fmt,
@@ -44,6 +47,7 @@ use self::{
     life::{End, Life},
     ports::SimStore,
     publish::Publishers,
+    replay::Replays,
     rng::Rng,
     target::{MOODS, Mood, Targets},
     trace::Trace,
@@ -182,6 +186,7 @@ struct World {
     /// Batches: how many, and whether the second target takes them whole or not at all.
     batch_max: u64,
     archive_bytes_max: Option<u64>,
+    replays: Replays,
 }
 
 impl World {
@@ -207,6 +212,7 @@ impl World {
             batch_max: *rng.pick(&[1, 1, 4, 16]),
             rng,
             trace,
+            replays: Replays::default(),
         }
     }
 
@@ -235,7 +241,8 @@ impl World {
         self.totals.add("dead letters left", parked.len() as u64);
         self.totals.merge(&self.publishers.totals());
         published.extend(replies);
-        let case = Case { published, routes: self.chronicle.histories(), received, parked };
+        let case =
+            Case { published, routes: self.chronicle.histories(), received, parked, replays: self.replays.all() };
         self.wrong.extend(self.targets.wrong());
         let verdict = if self.wrong.is_empty() { oracle::judge(&case) } else { Verdict::default() };
         Report { seed: self.seed, trace: self.trace.hash(), verdict, wrong: self.wrong, totals: self.totals }
@@ -308,6 +315,7 @@ impl World {
             archive_bytes_max: self.archive_bytes_max,
             // A reply that comes again once the first one is gone is a new event: see `again_max`.
             replies: self.archive_bytes_max.is_none(),
+            replays: self.replays.clone(),
             totals: Totals::default(),
             end,
         }
@@ -336,6 +344,7 @@ impl World {
         // Everything that the router had under way ends here, wherever it was.
         drop(runtime);
         self.totals.merge(&life.totals);
+        self.replays = life.replays;
         let end = match lived {
             Ok(lived) => {
                 self.wall_us = lived.wall_us + self.rng.ms(0, 90_000).as_micros() as u64;
@@ -367,6 +376,7 @@ impl World {
         let mut life = self.life(routes, End::Stop);
         let settled = World::runtime().block_on(life.settle(&mut self.chronicle));
         self.totals.merge(&life.totals);
+        self.replays = life.replays;
         match settled {
             Ok(parked) => parked,
             Err(wrong) => {

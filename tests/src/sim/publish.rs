@@ -117,9 +117,11 @@ impl Publishers {
                         if let Accepted::Duplicate(_) = accepted {
                             state.totals.add("duplicates", 1);
                         }
+                        let (Accepted::Appended(at) | Accepted::Duplicate(at)) = accepted else { continue };
                         let now = state.now;
                         state.journal.entry(coffee.key).and_modify(|p| {
                             p.acked.get_or_insert(now);
+                            p.offset.get_or_insert(at.0);
                         });
                     }
                     Err(no) if matches!(no.kind, Kind::Busy { .. }) => {
@@ -165,6 +167,7 @@ impl Publishers {
                 first_sent: at,
                 acked: None,
                 refused: None,
+                offset: None,
             });
         }
         state.batches += 1;

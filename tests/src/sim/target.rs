@@ -126,7 +126,7 @@ impl Targets {
             };
             let first_sent = lives.get(*first).copied().unwrap_or_default();
             let acked = lives.get(last + 1).copied().filter(|_| settled);
-            let one = Published { event: Arc::new(reply.clone()), first_sent, acked, refused: None };
+            let one = Published { event: Arc::new(reply.clone()), first_sent, acked, refused: None, offset: None };
             // Two deliveries may say one thing, to an event that came again after it was gone.
             replies.entry(reply.key.clone()).or_insert(one);
         }

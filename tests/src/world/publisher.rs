@@ -149,7 +149,7 @@ impl Publisher {
         for event in batch {
             let entry = journal.entries.entry(event.key.clone()).or_insert_with(|| {
                 journal.order.push(event.key.clone());
-                Published { event: Arc::new(event.clone()), first_sent: at, acked: None, refused: None }
+                Published { event: Arc::new(event.clone()), first_sent: at, acked: None, refused: None, offset: None }
             });
             change(entry, at);
         }

@@ -126,7 +126,7 @@ fn hold(name: &str, plain: &[&str]) {
     assert!(run.len() >= 2, "{} blocks", run.len());
     let outputs = execute(&run);
     let mut at = 0;
-    for block in &blocks {
+    for block in blocks {
         match block.kind.as_str() {
             "sh run" => at += 1,
             "text" => {
@@ -154,6 +154,11 @@ fn the_flow_is_watched_as_its_page_says() {
 #[test]
 fn the_archive_is_exported_and_verified_as_its_page_says() {
     hold("docs/archive.md", &[]);
+}
+
+#[test]
+fn replay_page_does_what_it_says() {
+    hold("docs/replay.md", &[]);
 }
 
 #[test]

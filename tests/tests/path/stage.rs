@@ -76,6 +76,7 @@ impl Stage {
             routes: self.chronicle.histories(),
             received: sinks.iter().flat_map(|s| s.journal()).collect(),
             parked: router.parked().await,
+            replays: Vec::new(),
         };
         oracle::judge(&case)
     }

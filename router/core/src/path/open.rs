@@ -716,7 +716,7 @@ impl OpenSet {
     pub fn wakeup(&self, now: Now) -> Option<Duration> {
         let timer = self.timers.first().map(|(due, ..)| *due);
         let linger = self.lingering.first().map(|(until, _)| *until);
-        let paced = self.paced.iter().filter_map(|t| self.targets.get(*t)?.paced_until());
+        let paced = self.paced.iter().filter_map(|t| self.targets.get(*t)?.paced_until(now.mono));
         let breakers =
             self.broken.iter().filter_map(|t| self.targets.get(*t)).filter_map(|g| match g.breaker.gate(now.mono) {
                 Gate::Closed(until) => until,

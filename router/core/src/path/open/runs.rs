@@ -57,6 +57,8 @@ struct RunNow {
     selector: Option<Arc<Selector>>,
     pace: Option<Pace>,
     reading: bool,
+    /// The commit that makes it durable. Nothing is sent before: its number could be given again.
+    kept_by: u64,
     /// When it went on last, and where it was then.
     since: Option<(Duration, Offset)>,
 }
@@ -99,8 +101,9 @@ impl Goal {
     }
 
     /// When the rate lets it be sent to again, the share of replays included.
-    pub(super) fn paced_until(&self) -> Option<Duration> {
-        let later = self.later.pace.as_ref().and_then(Pace::open_at);
+    pub(super) fn paced_until(&self, now: Duration) -> Option<Duration> {
+        // It is not always asked when the other is, and what is over is no reason to wake.
+        let later = self.later.pace.as_ref().and_then(Pace::open_at).filter(|at| *at >= now);
         self.pace.as_ref().and_then(Pace::open_at).into_iter().chain(later).min()
     }
 }
@@ -153,8 +156,15 @@ impl OpenSet {
             run.routes.iter().map(|r| LaneId { bus: run.bus, route: r.route, run: run.id }).collect();
         let selector = if run.state.is_open() { Selector::new(&run.routes, run.filter.as_deref()).ok() } else { None };
         let (id, pace) = (run.id, paced(run.rate));
-        let now =
-            RunNow { run, lanes: Vec::new(), selector: selector.map(Arc::new), pace, reading: false, since: None };
+        let now = RunNow {
+            run,
+            lanes: Vec::new(),
+            selector: selector.map(Arc::new),
+            pace,
+            reading: false,
+            kept_by: 0,
+            since: None,
+        };
         self.runs.all.insert(id, now);
         if self.runs.all.get(&id).is_some_and(|r| !r.run.state.is_over()) {
             let lanes = lanes.into_iter().map(|id| self.lane(id)).collect();
@@ -273,6 +283,9 @@ impl OpenSet {
         let id = RunId(self.runs.all.last_key_value().map_or(1, |(id, _)| id.0.saturating_add(1)));
         let (started, opened_ms) = (now.wall, now.running_ms);
         self.take_run(Run { id, started, opened_ms, ..run });
+        if let Some(r) = self.runs.all.get_mut(&id) {
+            r.kept_by = self.committing + 1;
+        }
         self.runs.live.insert(id);
         self.runs.dirty.insert(id);
         self.runs.stats.started.add(1);
@@ -391,6 +404,7 @@ impl OpenSet {
         let limits = self.limits;
         let Some(r) = self.runs.all.get_mut(&id) else { return false };
         let waits = r.run.state != RunState::Running || r.reading || r.run.next >= r.run.to || r.selector.is_none();
+        let waits = waits || self.committed < r.kept_by;
         if waits || r.pace.as_mut().is_some_and(|pace| pace.wait(now.mono).is_some()) {
             return false;
         }
@@ -464,7 +478,8 @@ impl OpenSet {
             return None;
         }
         let waits = |pace: Option<&mut Pace>| pace.is_some_and(|pace| pace.wait(now.mono).is_some());
-        if waits(goal.pace.as_mut()) || waits(goal.later.pace.as_mut()) {
+        // Both are asked, so that both say when they open.
+        if waits(goal.pace.as_mut()) | waits(goal.later.pace.as_mut()) {
             self.paced.insert(target);
             return None;
         }
