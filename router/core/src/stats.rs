@@ -295,7 +295,7 @@ pub struct RunLaneStatus {
 /// The store's space.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct DiskStatus {
-    /// Bytes of logs, side files, remnants and ledger.
+    /// Bytes of logs, side files, remnants and ledger, without the ledger's journals.
     pub used_bytes: u64,
     /// How many there may be; `None`: as many as fit the file system.
     pub bytes_max: Option<u64>,

@@ -563,7 +563,7 @@ pub struct Usage {
     pub logs: Vec<(BusName, u64)>,
     /// Remnants of all logs.
     pub remnants: u64,
-    /// The ledger.
+    /// The ledger, but for its journals, which grow to a bound of their own whatever is owed.
     pub ledger: u64,
     /// The ballast; 0 when it was given back.
     pub ballast: u64,

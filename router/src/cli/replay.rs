@@ -43,13 +43,13 @@ pub enum Command {
     #[command(after_help = "Examples:\n  gocoffee replay show 3\n  gocoffee replay show 3 --follow")]
     Show(Show),
     /// Pauses a replay: it sends nothing until it is resumed, and holds its range.
-    #[command(after_help = "Example:\n  gocoffee replay pause 3")]
+    #[command(after_help = "Examples:\n  gocoffee replay pause 3\n  gocoffee replay pause 3 --output json")]
     Pause(One),
     /// Lets a replay go on.
-    #[command(after_help = "Example:\n  gocoffee replay resume 3")]
+    #[command(after_help = "Examples:\n  gocoffee replay resume 3\n  gocoffee replay resume 3 --output json")]
     Resume(One),
     /// Ends a replay: what is open of it ends, and its range is let go.
-    #[command(after_help = "Example:\n  gocoffee replay cancel 3")]
+    #[command(after_help = "Examples:\n  gocoffee replay cancel 3\n  gocoffee replay cancel 3 --output json")]
     Cancel(One),
 }
 

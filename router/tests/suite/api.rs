@@ -255,10 +255,10 @@ async fn replays(held: &mut Held) {
         assert_eq!(held.call(StartReplay, "", asked(wrong)).await["code"], code);
     }
     let dry = held.call(StartReplay, "", asked(json!({"dry_run": true}))).await;
-    assert_eq!((&dry["read"], &dry["routes"][0]["matched"]), (&json!(3), &json!(3)), "{dry}");
+    assert_eq!((&dry["read"], &dry["routes"][0]["matched"]), (&json!(4), &json!(4)), "{dry}");
     assert_eq!(held.call(Replays, "", None).await["replays"], json!([]));
     let started = held.call(StartReplay, "", asked(json!({"rate": 1}))).await;
-    assert_eq!((&started["id"], &started["to"]), (&json!(1), &json!(4)), "{started}");
+    assert_eq!((&started["id"], &started["to"]), (&json!(1), &json!(5)), "{started}");
     assert_eq!(held.call(PauseReplay, "", Some(json!({"id": 1}))).await["state"], "paused");
     assert_eq!(held.call(PauseReplay, "", Some(json!({"id": 1}))).await["code"], "replay-state");
     assert_eq!(held.call(ResumeReplay, "", Some(json!({"id": 1}))).await["state"], "running");

@@ -140,6 +140,10 @@ impl Targets {
     }
 
     fn answered(&self, delivery: &Delivery, said: &Said) {
+        if delivery.id.lane.run.0 != 0 {
+            // What is said to a replay is left: see `Replies::Discard`.
+            return;
+        }
         let life = lock(&self.lives).len().saturating_sub(1);
         let mut all = lock(&self.said);
         let known = all.entry(delivery.id.to_string()).or_insert_with(|| (said.clone(), life, life));

@@ -62,9 +62,12 @@ const BUFFER_BYTES: u64 = 1 << 20;
 /// Bytes of a table of entries: what one compaction step rewrites.
 const TABLE_BYTES: u64 = 4 << 20;
 /// Bytes of sealed journals before the buffers that hold them are written out; fjall takes no less. A journal
-/// is sealed at 64 MB (`worker_pool.rs`, 3.1.13), so that journals take up to 192 MiB of the disk however
-/// little the ledger holds: on a file system that is not much larger than that, it will not do for long.
+/// is sealed at 64 MB (`worker_pool.rs`, 3.1.13): see [`JOURNALS_BYTES_MAX`].
 const JOURNAL_BYTES: u64 = 64 << 20;
+
+/// Bytes of the disk that the journals take at most, however little the ledger holds: the one that is written and
+/// those that are sealed. On a file system that is not much larger, the ledger will not do for long.
+pub const JOURNALS_BYTES_MAX: u64 = 192 << 20;
 
 /// How the ledger is opened.
 #[derive(Clone, Debug)]

@@ -1,5 +1,9 @@
 //! What a data folder takes, by the blocks that the file system gave to its files: a reserved segment
-//! counts whole, a hole does not count.
+//! counts whole, a hole does not count. The journals of the ledger are left out: they grow to
+//! [`JOURNALS_BYTES_MAX`] however little is owed and nothing that gives way makes them smaller, so that a
+//! budget below that would be full for good.
+//!
+//! [`JOURNALS_BYTES_MAX`]: crate::ledger::JOURNALS_BYTES_MAX
 
 use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 
@@ -37,17 +41,17 @@ fn unreadable(dir: &Path, e: &io::Error) -> Error {
 fn sort(dir: &Path, usage: &mut Usage) -> io::Result<()> {
     for (path, name, bytes) in entries(dir)? {
         match (name.as_str(), bytes) {
-            ("ledger" | "ledger.new", None) => usage.ledger += below(&path)?,
+            ("ledger" | "ledger.new", None) => usage.ledger += below(&path, &is_journal)?,
             ("buses", None) => {
                 for (path, bus, bytes) in entries(&path)? {
                     match BusName::new(&bus).ok().filter(|_| bytes.is_none()) {
                         Some(bus) => log(&path, bus, usage)?,
-                        None => usage.rest += bytes.map_or_else(|| below(&path), Ok)?,
+                        None => usage.rest += bytes.map_or_else(|| below(&path, &|_| false), Ok)?,
                     }
                 }
             }
             (BALLAST, Some(bytes)) => usage.ballast += bytes,
-            (_, bytes) => usage.rest += bytes.map_or_else(|| below(&path), Ok)?,
+            (_, bytes) => usage.rest += bytes.map_or_else(|| below(&path, &|_| false), Ok)?,
         }
     }
     Ok(())
@@ -56,17 +60,27 @@ fn sort(dir: &Path, usage: &mut Usage) -> io::Result<()> {
 fn log(dir: &Path, bus: BusName, usage: &mut Usage) -> io::Result<()> {
     let mut bytes = 0;
     for (path, name, own) in entries(dir)? {
-        let own = own.map_or_else(|| below(&path), Ok)?;
+        let own = own.map_or_else(|| below(&path, &|_| false), Ok)?;
         *(if name.ends_with(".rem") { &mut usage.remnants } else { &mut bytes }) += own;
     }
     usage.logs.push((bus, bytes));
     Ok(())
 }
 
-fn below(dir: &Path) -> io::Result<u64> {
+/// A journal of fjall.
+fn is_journal(name: &str) -> bool {
+    name.ends_with(".jnl")
+}
+
+/// All files below a folder but those whose names are passed over.
+fn below(dir: &Path, passed_over: &impl Fn(&str) -> bool) -> io::Result<u64> {
     let mut sum = 0;
-    for (path, _, bytes) in entries(dir)? {
-        sum += bytes.map_or_else(|| below(&path), Ok)?;
+    for (path, name, bytes) in entries(dir)? {
+        sum += match bytes {
+            Some(_) if passed_over(&name) => 0,
+            Some(bytes) => bytes,
+            None => below(&path, passed_over)?,
+        };
     }
     Ok(sum)
 }

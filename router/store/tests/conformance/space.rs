@@ -195,3 +195,28 @@ async fn ballast_opens_a_store_where_nothing_is_free() {
     assert!(store.ballast(true).await.unwrap(), "it is laid again");
     store.close().await.unwrap();
 }
+
+/// The ledger's journals grow however little is owed, and nothing that gives way makes them smaller: with a
+/// budget below their size the store would be full for good.
+#[tokio::test]
+async fn journals_do_not_count_for_the_budget() {
+    let dir = TempDir::new().unwrap();
+    let store = DiskStore::open(dir.path(), Options::default()).await.unwrap();
+    let ledger = store.ledger();
+    let epoch = ledger.state().await.unwrap().epoch;
+    for round in 0..20 {
+        let entries = || (round * 10_000..(round + 1) * 10_000).map(|n| pending(lane(1), n + 1, None));
+        let put = entries().map(|pending| Change::Put { pending, replaces: None });
+        ledger.commit(epoch, put.collect(), Durability::Lazy).await.unwrap();
+        let gone = |p: Pending| Change::Drop { lane: p.lane, offset: p.offset, due: p.due, bytes: p.bytes };
+        ledger.commit(epoch, entries().map(gone).collect(), Durability::Lazy).await.unwrap();
+    }
+    let journals = std::fs::read_dir(dir.path().join("ledger")).unwrap().map(|file| {
+        let file = file.unwrap();
+        let is_one = file.file_name().to_string_lossy().ends_with(".jnl");
+        if is_one { std::os::unix::fs::MetadataExt::blocks(&file.metadata().unwrap()) * 512 } else { 0 }
+    });
+    let (journals, counted) = (journals.sum::<u64>(), store.usage().await.unwrap().ledger);
+    assert!(journals > 8 * MIB, "they grow: {journals}");
+    assert!(counted < 8 * MIB, "{counted} bytes are counted, {journals} are in journals");
+}
