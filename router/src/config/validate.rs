@@ -75,7 +75,11 @@ impl Cx<'_> {
 
     fn known(&mut self, keys: &[&str], what: &str, name: &str, names: &BTreeSet<String>) {
         if !names.contains(name) {
-            let help = hint(name, names.iter().map(String::as_str), &if what == "bus" { "buses".to_owned() } else { format!("{what}s") });
+            let help = hint(
+                name,
+                names.iter().map(String::as_str),
+                &if what == "bus" { "buses".to_owned() } else { format!("{what}s") },
+            );
             let finding = Finding::error(self.root.place(keys), format!("there is no {what} `{name}`"));
             self.findings.push(finding.code(codes::UNKNOWN_NAME).help(help));
         }

@@ -135,7 +135,8 @@ fn a_second_delivery_id_is_named() {
     assert_eq!(none, BTreeSet::from(["no id"]));
     // Another run is another debt, with its own id.
     let replay = broken(|case| {
-        let routes = vec![("all".into(), wants(|_: &Coffee| true))];
+        let every: Wanted = Arc::new(|_: &Coffee| true);
+        let routes = vec![("all".into(), every)];
         case.replays = vec![Replayed { run: 7, from: 0, to: 20, routes, done: false }];
         let again = case.received[at(case, "all", 4)].clone();
         let delivery = format!("{}7", again.delivery.strip_suffix('0').expect("run 0"));

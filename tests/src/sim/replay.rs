@@ -62,9 +62,9 @@ impl Replays {
     }
 }
 
-/// Whether every replay is over.
+/// Whether every replay is over, and nothing is owed of what was redriven after its end.
 pub fn over(status: &Status) -> bool {
-    status.replays.iter().all(|r| r.run.state.is_over())
+    status.replays.iter().all(|r| r.run.state.is_over() && r.lanes.iter().all(|lane| lane.waiting == 0))
 }
 
 impl Life {

@@ -18,7 +18,7 @@ use std::{
 use super::{super::lane::Lane, Goal, Job, Now, OpenSet, age, pace::Pace};
 use crate::{
     codes,
-    id::{BusId, LaneId, Offset, RunId},
+    id::{BusId, LaneId, Offset, RouteId, RunId},
     replay::{RUNS_KEPT_MAX, RUNS_OPEN_MAX, Read, Replies, Run, RunCounts, RunEnd, RunState, Selector},
     settle::{Breaker, Gate, Seen, Verdict},
     stats::{LaneStateName, ReplayStats},
@@ -178,13 +178,15 @@ impl OpenSet {
     pub fn runs_seen(&self, now: Now) -> Vec<RunSeen> {
         let states: Vec<LaneStateName> = self.lanes().map(|(_, state)| state).collect();
         let of = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        let lane = |at: &usize| {
-            let state = states.get(*at).copied().unwrap_or(LaneStateName::Active);
-            self.lanes.get(*at).map(|l| (l.owed(), of(l.in_flight), state))
+        // One that is over has a lane where something of it was redriven.
+        let lane = |run: &Run, route: RouteId| {
+            let at = self.index.get(&LaneId { bus: run.bus, route, run: run.id });
+            let seen = at.and_then(|at| Some((self.lanes.get(*at)?, states.get(*at).copied()?)));
+            seen.map_or((0, 0, LaneStateName::Active), |(l, state)| (l.owed(), of(l.in_flight), state))
         };
         let seen = |r: &RunNow| RunSeen {
             run: r.run.clone(),
-            lanes: r.lanes.iter().filter_map(lane).collect(),
+            lanes: r.run.routes.iter().map(|route| lane(&r.run, route.route)).collect(),
             waits: self.run_waits(r, now),
             pace: r
                 .since
