@@ -441,6 +441,15 @@ pub struct Route {
     /// Whether the events in its target's answers are taken in, and by which bus. Default: they are not.
     #[serde(default)]
     pub reply: Reply,
+    /// The context attribute whose value is the key: deliveries of one key keep their order. Default: none is kept.
+    #[serde(default)]
+    pub order: Option<String>,
+    /// What a key does after one of its deliveries became a dead letter. Default `continue`.
+    #[serde(default)]
+    pub on_dead_letter: OnDeadLetter,
+    /// Keys that may be stuck at a time. Default 10,000.
+    #[serde(default)]
+    pub stuck_keys_max: Option<u32>,
 }
 
 /// What becomes of the events in the answers of a route's target.
@@ -478,6 +487,26 @@ impl<'de> Deserialize<'de> for Reply {
                 _ => Err(D::Error::custom("`reply` has the one key `bus`, the name of a bus")),
             },
             _ => Err(D::Error::custom("`reply` is `true`, `false`, or `{ bus: NAME }`")),
+        }
+    }
+}
+
+/// What a key does after a dead letter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnDeadLetter {
+    /// It goes on with the next.
+    #[default]
+    Continue,
+    /// It waits until the dead letter is redriven or purged.
+    Hold,
+}
+
+impl<'de> Deserialize<'de> for OnDeadLetter {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        match String::deserialize(d)?.as_str() {
+            "continue" => Ok(OnDeadLetter::Continue),
+            "hold" => Ok(OnDeadLetter::Hold),
+            other => Err(serde::de::Error::custom(format!("`{other}` is none of `continue` and `hold`"))),
         }
     }
 }

@@ -11,6 +11,7 @@ use std::{
 
 use router_core::{
     id::{BusName, SourceName, TargetName},
+    order::{OnDeadLetter, Order, STUCK_KEYS_MAX},
     path::{Budgets, BusSpec, RouteSpec, Topology},
     retain::{BacklogLimits, DiskBudget, LetterLimits, Retention, Then},
     settle::RetryPolicy,
@@ -392,7 +393,17 @@ fn route_spec(name: router_core::id::RouteName, route: &config::Route) -> RouteS
         retry: RetryPolicy { attempts_max, age_max, delay_min, delay_max },
         backlog: backlog(&route.backlog, age_max),
         reply: route.reply.spec(),
+        order: order(route),
     }
+}
+
+fn order(route: &config::Route) -> Option<Order> {
+    let on_dead_letter = match route.on_dead_letter {
+        config::OnDeadLetter::Continue => OnDeadLetter::Continue,
+        config::OnDeadLetter::Hold => OnDeadLetter::Hold,
+    };
+    let stuck_keys_max = route.stuck_keys_max.map_or(STUCK_KEYS_MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
+    route.order.as_deref().map(|attribute| Order { attribute: attribute.into(), on_dead_letter, stuck_keys_max })
 }
 
 fn backlog(backlog: &config::Backlog, retry_age_max: Duration) -> BacklogLimits {

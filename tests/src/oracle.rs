@@ -161,6 +161,27 @@ pub struct Case {
     pub parked: Vec<Parked>,
     /// What was replayed.
     pub replays: Vec<Replayed>,
+    /// Attempts of routes that keep an order, as they began.
+    pub tried: Vec<Tried>,
+}
+
+/// The beginning of an attempt of a delivery whose route keeps an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// In which life of the router.
+    pub life: u64,
+    /// On which route.
+    pub route: String,
+    /// What the delivery is ordered by.
+    pub group: String,
+    /// Its place in the log.
+    pub offset: u64,
+    /// The number of this attempt.
+    pub attempt: u32,
+    /// It says that later ones went before it.
+    pub late: bool,
+    /// Offsets of the same group whose attempts had not ended.
+    pub beside: Vec<u64>,
 }
 
 /// The offset and the run of a DeliveryId, EPOCH-BUS-OFFSET-ROUTE-RUN; that of the live flow where it is none.
@@ -189,6 +210,10 @@ pub enum Violation {
     NoId(Key, String, String),
     /// A valid event was refused.
     Refused(Key, u16),
+    /// The first attempt of a delivery was made before that of an older one of its group.
+    Overtook(String, u64, u64),
+    /// Two attempts of one group were made at a time.
+    Together(String, u64, u64),
 }
 
 impl Violation {
@@ -203,6 +228,8 @@ impl Violation {
             Violation::SharedId(..) => "shared id",
             Violation::NoId(..) => "no id",
             Violation::Refused(..) => "refused",
+            Violation::Overtook(..) => "overtook",
+            Violation::Together(..) => "together",
         }
     }
 }
@@ -221,6 +248,12 @@ impl fmt::Display for Violation {
             }
             Violation::SharedId(id, owners) => write!(f, "shared id: {id} stands for {}", owners.join(" and for ")),
             Violation::NoId(key, route, id) => write!(f, "no id: {key} reached {route} with the delivery id `{id}`"),
+            Violation::Overtook(group, first, then) => {
+                write!(f, "overtook: of {group}, the first attempt at {then} came after one at {first}")
+            }
+            Violation::Together(group, one, other) => {
+                write!(f, "together: of {group}, an attempt at {other} began while one at {one} was under way")
+            }
             Violation::Refused(key, status) => write!(f, "refused: {key} is valid and was answered with {status}"),
         }
     }
@@ -344,7 +377,23 @@ pub fn judge(case: &Case) -> Verdict {
     judge_arrivals(&seen, &published, &routes, &replays, &mut verdict);
     judge_ids(&seen, &mut verdict);
     judge_debts(case, &mut verdict);
+    judge_order(&case.tried, &mut verdict);
     verdict
+}
+
+/// Of each group one attempt is made at a time, and the first attempts are made in the order of the log. A life
+/// begins with what the one before had not settled for good: a suffix may be repeated, and that is in order too.
+fn judge_order(tried: &[Tried], verdict: &mut Verdict) {
+    let mut highest: BTreeMap<(u64, &str, &str), u64> = BTreeMap::new();
+    for t in tried {
+        let group = || format!("{} on {}", t.group, t.route);
+        verdict.violations.extend(t.beside.iter().map(|beside| Violation::Together(group(), *beside, t.offset)));
+        let highest = highest.entry((t.life, &t.route, &t.group)).or_default();
+        if t.attempt == 1 && !t.late && t.offset < *highest {
+            verdict.violations.push(Violation::Overtook(group(), *highest, t.offset));
+        }
+        *highest = t.offset.max(*highest);
+    }
 }
 
 /// Nothing arrives that is not owed, and nothing is changed.

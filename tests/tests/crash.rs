@@ -84,8 +84,14 @@ async fn killed_router_loses_nothing_that_it_acknowledged() {
 
     assert_eq!((sink.unreadable(), shut.unreadable()), (vec![], vec![]), "every delivery is a CloudEvent");
     let received = [sink.journal(), shut.journal()].concat();
-    let case =
-        Case { published: publisher.journal(), routes: chronicle.histories(), received, parked, replays: Vec::new() };
+    let case = Case {
+        published: publisher.journal(),
+        routes: chronicle.histories(),
+        received,
+        parked,
+        replays: Vec::new(),
+        tried: Vec::new(),
+    };
     let verdict = oracle::judge(&case);
     println!("{} requests were sent again\n{verdict}", publisher.resent());
     verdict.assert_holds();

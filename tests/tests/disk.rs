@@ -75,8 +75,14 @@ async fn fill_and_drain(place: &Place, events: u64, disturb: impl AsyncFn(&Route
     assert!(ended.success(), "it stops in order: {ended}\n{}", place.logged());
     assert_eq!((sink.unreadable(), shut.unreadable()), (vec![], vec![]), "every delivery is a CloudEvent");
     let received = [sink.journal(), shut.journal()].concat();
-    let case =
-        Case { published: publisher.journal(), routes: chronicle.histories(), received, parked, replays: Vec::new() };
+    let case = Case {
+        published: publisher.journal(),
+        routes: chronicle.histories(),
+        received,
+        parked,
+        replays: Vec::new(),
+        tried: Vec::new(),
+    };
     let verdict = oracle::judge(&case);
     println!("{} requests were sent again, {:?}\n{verdict}", publisher.resent(), status.disk);
     verdict.assert_holds();

@@ -28,6 +28,9 @@ mod plain {
     /// Routes that change between two runs.
     mod versions;
 
+    /// Routes that keep an order.
+    mod order;
+
     /// Breaks of the real path, each of which the oracle must see.
     mod breaks;
 
@@ -55,6 +58,9 @@ mod keyed {
 
     /// Routes that change between two runs.
     mod versions;
+
+    /// Routes that keep an order.
+    mod order;
 
     /// Breaks of the real path, each of which the oracle must see.
     mod breaks;

@@ -4,7 +4,7 @@
 use router_tests::sim::{self, Broken};
 
 /// What the seeds of a run must show together, at least so often each.
-const SHOWN: [&str; 25] = [
+const SHOWN: [&str; 29] = [
     "attempts",
     "clean stops",
     "clock jumps",
@@ -16,6 +16,9 @@ const SHOWN: [&str; 25] = [
     "full disks",
     "kills",
     "lanes seen in the ledger",
+    "late attempts",
+    "ordered attempts",
+    "parked deliveries seen",
     "power losses",
     "power off in a call",
     "quarantined",
@@ -28,6 +31,7 @@ const SHOWN: [&str; 25] = [
     "replays started",
     "replays that go on after a start",
     "retries seen",
+    "stuck keys seen",
     "trimmed logs seen",
     "version changes",
 ];
@@ -59,6 +63,14 @@ fn the_same_seed_is_the_same_run() {
 
 #[test]
 fn a_disk_that_lies_about_syncs_is_found_out() {
-    let failed = sim::run_all(0, 20, Broken { syncs: true }).failed.len();
+    let failed = sim::run_all(0, 20, Broken { syncs: true, ..Broken::default() }).failed.len();
     assert!(failed >= 10, "only {failed} of 20 seeds noticed");
+}
+
+#[test]
+fn an_order_that_is_not_kept_is_found_out() {
+    let seeds = if std::env::var_os("GOCOFFEE_TESTS_LONG").is_some() { 200 } else { 20 };
+    let failed = sim::run_all(0, seeds, Broken { order: true, ..Broken::default() }).failed.len() as u64;
+    println!("{failed} of {seeds} seeds noticed");
+    assert!(failed >= seeds / 2, "only {failed} of {seeds} seeds noticed");
 }

@@ -101,8 +101,14 @@ async fn low_limits_for_a_long_time_lose_nothing() {
 
     assert_eq!((sink.unreadable(), shut.unreadable()), (vec![], vec![]), "every delivery is a CloudEvent");
     let received = [sink.journal(), shut.journal()].concat();
-    let case =
-        Case { published: publisher.journal(), routes: chronicle.histories(), received, parked, replays: Vec::new() };
+    let case = Case {
+        published: publisher.journal(),
+        routes: chronicle.histories(),
+        received,
+        parked,
+        replays: Vec::new(),
+        tried: Vec::new(),
+    };
     let verdict = oracle::judge(&case);
     println!("refusing in {refusing} of {looks} looks, {} requests were sent again\n{verdict}", publisher.resent());
     verdict.assert_holds();

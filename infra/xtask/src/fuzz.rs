@@ -25,14 +25,39 @@ pub struct Args {
 enum Name {
     /// Filters and events: the matcher against the plain filters.
     Match,
+    /// Failures, commits, restarts, redrives: the order of each key against a model of it.
+    Order,
 }
 
 /// Runs it; a difference is a failure, and printed.
 pub fn run(root: &Path, args: &Args) -> Result<ExitCode, Error> {
-    let Name::Match = args.name;
-    let seconds = (args.minutes * 60).to_string();
-    print!("{}", program(root, &["fuzz", &seconds, &args.seed.to_string()])?);
+    let (seconds, seed) = ((args.minutes * 60).to_string(), args.seed.to_string());
+    let found = match args.name {
+        Name::Match => program(root, &["fuzz", &seconds, &seed])?,
+        Name::Order => order(root, &seconds, &seed)?,
+    };
+    print!("{found}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the tests of the core in release form and runs the one that draws schedules; the line that it prints.
+fn order(root: &Path, seconds: &str, seed: &str) -> Result<String, Error> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .current_dir(root)
+        .args(["test", "--quiet", "--release", "--package", "router-core", "--lib", "fuzz_order"])
+        .args(["--", "--ignored", "--nocapture"])
+        .env("GOCOFFEE_FUZZ_SECONDS", seconds)
+        .env("GOCOFFEE_FUZZ_SEED", seed)
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|e| Error(format!("cargo cannot be started: {e}")))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().find(|line| line.contains("no difference"));
+    match line.filter(|_| output.status.success()) {
+        Some(line) => Ok(format!("{}\n", line.get(line.find("no difference").unwrap_or_default()..).unwrap_or(line))),
+        None => Err(Error(format!("a difference with seed {seed}: {}\n{text}", output.status))),
+    }
 }
 
 /// Builds the matcher's own program in release form and runs it; what it prints.

@@ -48,4 +48,5 @@ schemas::codes! {
     QUARANTINED = "R0130",
     REPLIES_WAIT = "R0131",
     REPLY_LOST = "R0132",
+    STUCK_KEYS = "stuck-keys",
 }

@@ -133,6 +133,12 @@ number!(
     Epoch(u64)
 );
 
+number!(
+    /// The hash of what an event has in the attribute that its route orders by. Two values of one hash are
+    /// one key: they are ordered among each other too, which costs a little speed and nothing else.
+    OrderKey(u64)
+);
+
 impl Offset {
     /// The offset after this one.
     #[must_use]

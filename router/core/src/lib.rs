@@ -38,6 +38,9 @@ pub mod filter;
 /// Step 5: what is owed to whom.
 pub mod plan;
 
+/// Step 5: which deliveries keep their order.
+pub mod order;
+
 /// Step 6: what a target gets in place of the event.
 pub mod transform;
 

@@ -15,6 +15,9 @@ mod append;
 /// What one route is owed, in memory and in the ledger.
 mod lane;
 
+/// The keys of a lane with order.
+mod keys;
+
 /// Everything that is owed, and what to do next.
 mod open;
 
@@ -82,6 +85,7 @@ use crate::{
     codes,
     filter::{self, Filter},
     id::{BusId, BusName, LaneId, Offset, RouteId, RouteName, TargetName},
+    order::{Keyed, Order},
     plan::{self, Planner, Wanted},
     quarantine,
     replay::RUN_AGE_MAX,
@@ -178,6 +182,8 @@ pub struct RouteSpec {
     pub backlog: BacklogLimits,
     /// What becomes of the events in its target's answers; `None`: they are counted and left.
     pub reply: Option<ReplySpec>,
+    /// What it keeps in order; `None`: nothing.
+    pub order: Option<Order>,
 }
 
 impl RouteSpec {
@@ -582,7 +588,10 @@ impl Parts {
             let transform = spec.and_then(|s| s.transform.as_ref()).map(Transform::parse).transpose();
             let transform = transform.map_err(|e| StartError::Transform(name.clone(), e))?.map(Arc::new);
             let reply = spec.and_then(|s| s.reply_bus()).cloned();
-            let route = Route { name: name.clone(), retry, backlog, transform, reply, stats: self.stats.route(name) };
+            let secret = self.state.secret;
+            let order = spec.and_then(|s| s.order.clone()).map(|order| Keyed { order, secret });
+            let stats = self.stats.route(name);
+            let route = Route { name: name.clone(), retry, backlog, transform, reply, order, stats };
             Ok((*id, Arc::new(route), spec.and_then(|s| targets.get(&s.target)).copied()))
         };
         let routes = self.state.routes.iter().map(route).collect::<Result<_, StartError>>()?;
@@ -593,6 +602,7 @@ impl Parts {
         set.runs(self.state.runs.clone(), self.topology.budgets.run_age_max, self.stats.replay.clone());
         set.quarantine(self.state.routes.iter().find(|(name, _)| *name == quarantine::route()).map(|(_, id)| *id));
         set.resume(&planned, &self.state.lanes, &self.dead_letters);
+        set.resume_keys(&self.state.keys);
         Ok(Dispatcher::new(set, self, doors, tx))
     }
 

@@ -132,6 +132,7 @@ pub fn dead_letter(record: &Record, bus: BusId, internal: RouteId, epochs: &Epoc
         note,
         at: record.appended,
         bytes: u32::try_from(record.event.body().len()).unwrap_or(u32::MAX),
+        order: None,
         attempts: Attempts::default(),
     }
 }

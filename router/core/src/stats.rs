@@ -125,6 +125,10 @@ pub struct RouteStats {
     pub replies_duplicate: Counter,
     /// Replies that are no event that can be taken in.
     pub replies_quarantined: Counter,
+    /// Events without the attribute that the route orders by: they have no order.
+    pub unordered: Counter,
+    /// Keys that were dead-lettered whole, because more than the limit were stuck.
+    pub keys_ended: Counter,
     /// From append to delivered.
     pub latency: Histogram,
     letters_ended: Mutex<BTreeMap<&'static str, u64>>,
@@ -365,6 +369,12 @@ pub struct RouteStatus {
     pub retrying: u64,
     /// Those that are only in the ledger.
     pub in_ledger: u64,
+    /// Of these, parked under their keys.
+    #[serde(default)]
+    pub parked: u64,
+    /// Keys that wait for the next try of their first delivery, or for a dead letter.
+    #[serde(default)]
+    pub stuck_keys: u64,
     /// Bytes of the events that are owed.
     #[serde(default)]
     pub waiting_bytes: u64,

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use crate::{
     clock::Timestamp,
     codes,
-    id::{BusId, BusName, DeliveryId, Epoch, LaneId, Offset, RouteId, RouteName, RunId, TargetName},
+    id::{BusId, BusName, DeliveryId, Epoch, LaneId, Offset, OrderKey, RouteId, RouteName, RunId, TargetName},
     replay::Run,
 };
 
@@ -262,14 +262,80 @@ pub struct Pending {
     pub lane: LaneId,
     /// Which event.
     pub offset: Offset,
-    /// Not before; `None` is ready.
+    /// Not before; `None` is ready, or parked.
     pub due: Option<Timestamp>,
+    /// On a lane with order: of an entry with a due time, the key that waits for it; of one without, the
+    /// key under which it is parked. `None` is an entry that no key waits for, and that is not parked.
+    pub key: Option<OrderKey>,
+    /// It was redriven after later ones of its key were delivered.
+    pub late: bool,
     /// The router's running time when its budget of retries began, in milliseconds: see [`State::running_ms`].
     pub opened_ms: u64,
     /// Length of the event's body, in bytes.
     pub bytes: u32,
     /// What was tried.
     pub attempts: Attempts,
+}
+
+impl Pending {
+    /// Where it stands.
+    pub fn place(&self) -> Place {
+        Place { due: self.due, key: self.key }
+    }
+}
+
+/// Where an entry stands: ready (neither of both), waiting (a due time, and perhaps the key that waits for
+/// it), or parked (a key alone), in the order of offsets under its key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// As in [`Pending::due`].
+    pub due: Option<Timestamp>,
+    /// As in [`Pending::key`].
+    pub key: Option<OrderKey>,
+}
+
+impl From<Option<Timestamp>> for Place {
+    /// Ready, or waiting with no key that waits for it.
+    fn from(due: Option<Timestamp>) -> Self {
+        Place { due, key: None }
+    }
+}
+
+impl Place {
+    /// Parked under a key.
+    pub fn parked(key: OrderKey) -> Self {
+        Place { due: None, key: Some(key) }
+    }
+
+    /// The key under which it is parked.
+    pub fn parked_under(self) -> Option<OrderKey> {
+        self.key.filter(|_| self.due.is_none())
+    }
+}
+
+/// Which key a dead letter of a lane with order is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LetterOrder {
+    /// The key.
+    pub key: OrderKey,
+    /// It is counted in the [`KeyLetters`] of its key. If not, there were too many keys to note, and whether
+    /// later ones of its key were delivered is not known.
+    pub counted: bool,
+    /// Its key waits for it: since when the key does, as in [`KeyLetters::since`].
+    pub holds: Option<Timestamp>,
+}
+
+/// What is known of a key that has open dead letters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyLetters {
+    /// Open dead letters of the key that are counted here.
+    pub letters: u32,
+    /// Those of them that the key waits for.
+    pub holding: u32,
+    /// Since when it waits for them; only letters that say the same are among `holding`.
+    pub since: Timestamp,
+    /// The highest offset that was delivered while there were letters: those below it are late.
+    pub delivered: Offset,
 }
 
 /// A delivery that was parked for good.
@@ -291,6 +357,9 @@ pub struct DeadLetter {
     pub bytes: u32,
     /// What was tried.
     pub attempts: Attempts,
+    /// Its key, on a lane with order.
+    #[serde(skip)]
+    pub order: Option<LetterOrder>,
 }
 
 /// What a route wants, from an offset on.
@@ -324,24 +393,28 @@ pub enum Change {
     Planned(BusId, Offset),
     /// The router has been running for so long in all, in milliseconds.
     Running(u64),
-    /// A pending entry, in place of the one of the same lane and offset, whose due time was `replaces`.
+    /// A pending entry, in place of the one of the same lane and offset, which stood at `replaces`.
     Put {
         /// The entry.
         pending: Pending,
-        /// The due time of the entry that is there; `None` when there is none.
-        replaces: Option<Option<Timestamp>>,
+        /// Where the entry stands that is there; `None` when there is none.
+        replaces: Option<Place>,
     },
-    /// The entry of this lane and offset, with this due time, is settled.
+    /// The entry of this lane and offset, at this place, is settled.
     Drop {
         /// The lane.
         lane: LaneId,
         /// The offset.
         offset: Offset,
-        /// The due time of the entry that is there.
-        due: Option<Timestamp>,
+        /// Where the entry stands that is there.
+        place: Place,
         /// Its [`Pending::bytes`].
         bytes: u32,
     },
+    /// What is known of a key with dead letters, in place of what was.
+    PutKey(LaneId, OrderKey, KeyLetters),
+    /// A key has no dead letters any more.
+    DropKey(LaneId, OrderKey),
     /// A dead letter, in place of one with the same id.
     PutDeadLetter(Box<DeadLetter>),
     /// The dead letter is redriven or purged.
@@ -392,6 +465,23 @@ pub struct State {
     pub lanes: Vec<LaneState>,
     /// Runs by id, those that are over and still kept too.
     pub runs: Vec<Run>,
+    /// Keys that hold something up, by lane and key.
+    pub keys: Vec<KeyState>,
+}
+
+/// A key of a lane at a start: one under which entries are parked, that waits for one, or that has dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyState {
+    /// The lane.
+    pub lane: LaneId,
+    /// The key.
+    pub key: OrderKey,
+    /// Entries that are parked under it.
+    pub parked: u64,
+    /// Entries with a due time that it waits for.
+    pub waiting: u64,
+    /// Its dead letters.
+    pub letters: Option<KeyLetters>,
 }
 
 /// The epochs of deliveries. A store has one from its creation; `gocoffee recover` may begin another one
@@ -433,6 +523,8 @@ pub struct LaneState {
     pub ready: u64,
     /// Entries with one.
     pub waiting: u64,
+    /// Entries that are parked.
+    pub parked: u64,
     /// Sum of [`Pending::bytes`] of all of them.
     pub bytes: u64,
     /// The lowest offset of a ready entry.
@@ -493,11 +585,19 @@ pub trait Ledger: Send + Sync + 'static {
     /// B of a bus: the planner goes on from here. `None` for a bus that was never planned.
     async fn planned(&self, bus: BusId) -> Result<Option<Offset>, Error>;
 
-    /// Entries of a lane without a due time, by offset, from `from` on.
+    /// Entries of a lane without a due time, but for those that are parked, by offset, from `from` on.
     async fn ready(&self, lane: LaneId, from: Offset, count_max: usize) -> Result<Vec<Pending>, Error>;
 
     /// Entries of a lane that are due at `now`, earliest first.
     async fn due(&self, lane: LaneId, now: Timestamp, count_max: usize) -> Result<Vec<Pending>, Error>;
+
+    /// Parked entries of a lane from a key and an offset on up to before another, by key, then offset.
+    async fn parked(
+        &self,
+        lane: LaneId,
+        range: Range<(OrderKey, Offset)>,
+        count_max: usize,
+    ) -> Result<Vec<Pending>, Error>;
 
     /// The earliest due time of a lane's entries that is after `after`.
     async fn next_due(&self, lane: LaneId, after: Timestamp) -> Result<Option<Timestamp>, Error>;

@@ -117,12 +117,13 @@ pub(super) async fn redrive(State(api): Shared, who: Who, body: Result<Json<view
         let own = |letter: &DeadLetter| letter.route.as_str() == quarantine::BUS;
         let (quarantined, _) = count(&api, &which, own).await?;
         let orphaned = left.saturating_sub(quarantined);
-        return Ok(Json(view::Redriven { redriven, orphaned, quarantined, dry_run }).into_response());
+        let late = api.path.late(&which).await?;
+        return Ok(Json(view::Redriven { redriven, orphaned, quarantined, late, dry_run }).into_response());
     }
     let done = api.path.redrive(&which).await?;
     audit::wrote(&who, "dead letters redriven", &about(&which), done.redriven);
-    let router_core::path::Redriven { redriven, orphaned, quarantined } = done;
-    let view = view::Redriven { redriven, orphaned, quarantined, dry_run };
+    let router_core::path::Redriven { redriven, orphaned, quarantined, late } = done;
+    let view = view::Redriven { redriven, orphaned, quarantined, late, dry_run };
     Ok(Json(view).into_response())
 }
 

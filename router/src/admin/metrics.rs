@@ -96,6 +96,8 @@ impl Snapshot {
         counters(out, names::DEAD_LETTERED, by_route(|r| r.dead_lettered.get()))?;
         counters(out, names::ENDED, by_route(|r| r.ended.get()))?;
         counters(out, names::BATCHES_HALVED, by_route(|r| r.batches_halved.get()))?;
+        counters(out, names::UNORDERED, by_route(|r| r.unordered.get()))?;
+        counters(out, names::KEYS_ENDED, by_route(|r| r.keys_ended.get()))?;
         counters(out, names::REPLIES_IGNORED, by_route(|r| r.replies_ignored.get()))?;
         counters(out, names::REPLIES_APPENDED, by_route(|r| r.replies_appended.get()))?;
         counters(out, names::REPLIES_DUPLICATE, by_route(|r| r.replies_duplicate.get()))?;
@@ -162,6 +164,8 @@ impl Snapshot {
         gauges(out, names::WAITING, by_route(|r| r.waiting))?;
         gauges(out, names::RETRYING, by_route(|r| r.retrying))?;
         gauges(out, names::IN_LEDGER, by_route(|r| r.in_ledger))?;
+        gauges(out, names::PARKED, by_route(|r| r.parked))?;
+        gauges(out, names::STUCK_KEYS, by_route(|r| r.stuck_keys))?;
         gauges(out, names::IN_FLIGHT, by_route(|r| r.in_flight))?;
         gauges(out, names::DEAD_LETTERS, by_route(|r| r.dead_letters))?;
         let oldest = status.routes.iter().map(|r| {

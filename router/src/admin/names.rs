@@ -51,6 +51,12 @@ pub const RETRYING: Name = Name("gocoffee_route_retrying", "Deliveries that wait
 /// By route.
 pub const IN_LEDGER: Name = Name("gocoffee_route_in_ledger", "Deliveries that are owed and not held in memory");
 /// By route.
+pub const PARKED: Name =
+    Name("gocoffee_route_parked", "Deliveries that are owed and parked behind another of their key");
+/// By route.
+pub const STUCK_KEYS: Name =
+    Name("gocoffee_route_stuck_keys", "Keys that wait for the next try of their first delivery, or for a dead letter");
+/// By route.
 pub const IN_FLIGHT: Name = Name("gocoffee_route_in_flight", "Deliveries that an attempt is made for right now");
 /// By route.
 pub const DEAD_LETTERS: Name = Name("gocoffee_route_dead_letters", "Dead letters that are open");
@@ -86,6 +92,11 @@ pub const REPLIES_DUPLICATE: Name = Name("gocoffee_replies_duplicate", "Events i
 /// By route.
 pub const REPLIES_QUARANTINED: Name =
     Name("gocoffee_replies_quarantined", "What in answers is no event that could be taken in");
+/// By route.
+pub const UNORDERED: Name =
+    Name("gocoffee_deliveries_unordered", "Deliveries of routes with order whose events lack the attribute");
+/// By route.
+pub const KEYS_ENDED: Name = Name("gocoffee_keys_ended", "Keys that were dead-lettered whole at stuck_keys_max");
 /// By route; a histogram.
 pub const LATENCY: Name = Name("gocoffee_delivery_latency_seconds", "From append to delivered");
 /// By target and state, 1 for the state that holds.

@@ -81,6 +81,12 @@ pub struct Route {
     pub retrying: u64,
     /// Of those: only in the ledger.
     pub in_ledger: u64,
+    /// Of those: parked behind another of their key.
+    #[serde(default)]
+    pub parked: u64,
+    /// Keys that wait for the next try of their first delivery, or for a dead letter.
+    #[serde(default)]
+    pub stuck_keys: u64,
     /// Bytes of the events that are owed.
     #[serde(default)]
     pub waiting_bytes: u64,
@@ -113,6 +119,8 @@ impl From<RouteStatus> for Route {
             in_flight: r.in_flight,
             retrying: r.retrying,
             in_ledger: r.in_ledger,
+            parked: r.parked,
+            stuck_keys: r.stuck_keys,
             waiting_bytes: r.waiting_bytes,
             oldest: r.oldest.map(time_text),
             dead_letters: r.dead_letters,
@@ -321,6 +329,9 @@ pub struct Redriven {
     /// Dead letters left as they were, because they are no events: they have to be edited first.
     #[serde(default)]
     pub quarantined: u64,
+    /// Of those opened again: later ones of their key were delivered before, and they say so.
+    #[serde(default)]
+    pub late: u64,
     /// Nothing was changed.
     #[serde(default)]
     pub dry_run: bool,

@@ -123,7 +123,7 @@ pub struct Chosen {
 pub struct RedriveArgs {
     #[command(flatten)]
     chosen: Chosen,
-    /// Only count what would be redriven.
+    /// Only count what would be redriven, and what of it would come after later ones of its key.
     #[arg(long)]
     dry_run: bool,
     /// Take in the event in this file instead, `-` for standard input: a new event for every route that wants it, which
@@ -356,6 +356,10 @@ async fn redrive(args: RedriveArgs) -> Done {
                 text.push_str(&format!(
                     "left as they are, because they are no events yet: {quarantined}; see --edit\n"
                 ));
+            }
+            if done.late > 0 {
+                let late = count(done.late);
+                text.push_str(&format!("after later ones of their key, marked with gocoffeelate: {late}\n"));
             }
             print(&text)?;
         }

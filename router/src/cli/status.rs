@@ -107,6 +107,11 @@ pub fn text(status: &Status, now: jiff::Timestamp) -> String {
             count(r.dead_letters),
         ]
     });
+    let stuck = status.routes.iter().filter(|r| r.stuck_keys > 0 || r.parked > 0).map(|r| {
+        let (keys, parked) = (count(r.stuck_keys), count(r.parked));
+        format!("route {}: {keys} keys are stuck, {parked} deliveries are parked behind others of their key\n", r.name)
+    });
+    let stuck: String = stuck.collect();
     let targets = status
         .targets
         .iter()
@@ -115,7 +120,7 @@ pub fn text(status: &Status, now: jiff::Timestamp) -> String {
     let refuses = |b: &BusStatus| b.refuses.as_ref().map(|why| format!("bus {} takes nothing in: {why}\n", b.name));
     let refusals: String = status.buses.iter().filter_map(refuses).collect();
     [
-        head + &disk(&status.disk) + &refusals,
+        head + &disk(&status.disk) + &refusals + &stuck,
         table(&["BUS", "#FIRST", "#TAIL", "#UNMATCHED"], &buses.collect::<Vec<_>>()),
         table(
             &[

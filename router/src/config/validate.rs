@@ -1,6 +1,9 @@
 //! What no single value can tell. Each check stands on its own, so that one broken entry hides no other;
 //! names are looked up in the tree, where an entry that could not be read still counts as there.
 
+/// What routes keep in order.
+mod order;
+
 /// HTTP targets.
 mod target;
 
@@ -124,6 +127,7 @@ pub fn validate(config: &Config, root: &Node, findings: &mut Vec<Finding>) {
         reply::check(config, name.as_str(), r, &buses, &mut cx);
         cx.known(&["routes", name.as_str(), "to"], "target", r.to.as_str(), &targets);
         route(name.as_str(), r, &mut cx);
+        order::check(name.as_str(), r, &mut cx);
     }
     unused(&mut cx);
 }

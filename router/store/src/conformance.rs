@@ -13,7 +13,7 @@
 use async_trait::async_trait;
 use router_core::{
     clock::Timestamp,
-    id::{BusId, DeliveryId, Epoch, LaneId, Offset, RouteId, RouteName, RunId, TargetName},
+    id::{BusId, DeliveryId, Epoch, LaneId, Offset, OrderKey, RouteId, RouteName, RunId, TargetName},
     replay::{Replies, Run, RunCounts, RunRoute, RunState},
     store::{Admitted, Attempt, Attempts, DeadLetter, Ledger, Log, Pending, Record, SegmentKind},
 };
@@ -100,7 +100,13 @@ pub fn lane(route: u32) -> LaneId {
 pub fn pending(lane: LaneId, offset: u64, due: Option<u64>) -> Pending {
     let due = due.map(Timestamp);
     let (opened_ms, bytes) = (offset * 10, bytes_of(offset));
-    Pending { lane, offset: Offset(offset), due, opened_ms, bytes, attempts: Attempts::default() }
+    let attempts = Attempts::default();
+    Pending { lane, offset: Offset(offset), due, key: None, late: false, opened_ms, bytes, attempts }
+}
+
+/// An entry that is parked under a key.
+pub fn parked(lane: LaneId, key: u64, offset: u64) -> Pending {
+    Pending { key: Some(OrderKey(key)), ..pending(lane, offset, None) }
 }
 
 /// The bytes that [`pending`] gives the event at an offset.
@@ -140,6 +146,7 @@ pub fn dead_letter(route: u32, offset: u64, reason: &str) -> DeadLetter {
         at: Timestamp(99),
         bytes: bytes_of(offset),
         attempts: attempts(),
+        order: None,
     }
 }
 

@@ -19,11 +19,12 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use router_core::{
     clock::Timestamp,
-    id::{BusId, BusName, DeliveryId, Epoch, LaneId, Offset, RouteId, RouteName, RunId},
+    id::{BusId, BusName, DeliveryId, Epoch, LaneId, Offset, OrderKey, RouteId, RouteName, RunId},
     replay::Run,
     store::{
-        Admitted, Change, Chunk, DeadLetter, Durability, Error, Keyed, LaneCount, LaneState, Ledger, Log, Needed, Page,
-        Pause, Pending, Record, RouteVersion, Segment, SegmentKind, Selection, State, Store, Usage,
+        Admitted, Change, Chunk, DeadLetter, Durability, Error, KeyLetters, KeyState, Keyed, LaneCount, LaneState,
+        Ledger, Log, Needed, Page, Pause, Pending, Place, Record, RouteVersion, Segment, SegmentKind, Selection, State,
+        Store, Usage,
     },
 };
 use schemas::Event;
@@ -493,7 +494,22 @@ impl Ledger for MemoryLedger {
     async fn ready(&self, lane: LaneId, from: Offset, count_max: usize) -> Result<Vec<Pending>, Error> {
         let range = (lane, from)..=(lane, Offset(u64::MAX));
         self.read(|c| {
-            c.pending.range(range).map(|(_, p)| p).filter(|p| p.due.is_none()).take(count_max).cloned().collect()
+            let ready = c.pending.range(range).map(|(_, p)| p).filter(|p| p.place() == Place::default());
+            ready.take(count_max).cloned().collect()
+        })
+    }
+
+    async fn parked(
+        &self,
+        lane: LaneId,
+        range: Range<(OrderKey, Offset)>,
+        count_max: usize,
+    ) -> Result<Vec<Pending>, Error> {
+        let Range { start, end } = range;
+        let range = (lane, start.0, start.1)..(lane, end.0, end.1).max((lane, start.0, start.1));
+        self.read(|c| {
+            let entries = c.parked.range(range).filter_map(|(lane, _, offset)| c.pending.get(&(*lane, *offset)));
+            entries.take(count_max).cloned().collect()
         })
     }
 
@@ -543,6 +559,8 @@ struct Contents {
     planned: BTreeMap<BusId, Offset>,
     pending: BTreeMap<(LaneId, Offset), Pending>,
     due: BTreeSet<(LaneId, Timestamp, Offset)>,
+    parked: BTreeSet<(LaneId, OrderKey, Offset)>,
+    keys: BTreeMap<(LaneId, OrderKey), KeyLetters>,
     dead_letters: BTreeMap<DeliveryId, DeadLetter>,
     buses: BTreeMap<BusName, BusId>,
     routes: BTreeMap<RouteName, RouteId>,
@@ -565,6 +583,8 @@ impl Contents {
             planned: BTreeMap::new(),
             pending: BTreeMap::new(),
             due: BTreeSet::new(),
+            parked: BTreeSet::new(),
+            keys: BTreeMap::new(),
             dead_letters: BTreeMap::new(),
             buses: BTreeMap::new(),
             routes: BTreeMap::new(),
@@ -582,13 +602,21 @@ impl Contents {
             }
             Change::Running(ms) => self.running_ms = *ms,
             Change::Put { pending, replaces } => {
-                self.remove(pending.lane, pending.offset, replaces.map(|due| (due, pending.bytes)))?;
+                self.remove(pending.lane, pending.offset, replaces.map(|place| (place, pending.bytes)))?;
                 if let Some(due) = pending.due {
                     self.due.insert((pending.lane, due, pending.offset));
+                } else if let Some(key) = pending.key {
+                    self.parked.insert((pending.lane, key, pending.offset));
                 }
                 self.pending.insert((pending.lane, pending.offset), pending.clone());
             }
-            Change::Drop { lane, offset, due, bytes } => self.remove(*lane, *offset, Some((*due, *bytes)))?,
+            Change::Drop { lane, offset, place, bytes } => self.remove(*lane, *offset, Some((*place, *bytes)))?,
+            Change::PutKey(lane, key, letters) => {
+                self.keys.insert((*lane, *key), *letters);
+            }
+            Change::DropKey(lane, key) => {
+                self.keys.remove(&(*lane, *key));
+            }
             Change::PutDeadLetter(d) => {
                 self.dead_letters.insert(d.id, (**d).clone());
             }
@@ -620,19 +648,17 @@ impl Contents {
         Ok(())
     }
 
-    /// Takes out the entry, which must be as the commit says: `None` is none, `Some` its due time and bytes.
-    fn remove(
-        &mut self,
-        lane: LaneId,
-        offset: Offset,
-        expected: Option<(Option<Timestamp>, u32)>,
-    ) -> Result<(), String> {
-        let there = self.pending.remove(&(lane, offset)).map(|p| (p.due, p.bytes));
+    /// Takes out the entry, which must be as the commit says: `None` is none, `Some` its place and bytes.
+    fn remove(&mut self, lane: LaneId, offset: Offset, expected: Option<(Place, u32)>) -> Result<(), String> {
+        let there = self.pending.remove(&(lane, offset)).map(|p| (p.place(), p.bytes));
         if there != expected {
             return Err(format!("a bug: a commit takes the entry {lane:?} {offset} for {expected:?}, it is {there:?}"));
         }
-        if let Some(due) = there.and_then(|(due, _)| due) {
+        let place = there.map(|(place, _)| place).unwrap_or_default();
+        if let Some(due) = place.due {
             self.due.remove(&(lane, due, offset));
+        } else if let Some(key) = place.key {
+            self.parked.remove(&(lane, key, offset));
         }
         Ok(())
     }
@@ -644,17 +670,19 @@ impl Contents {
                 lane: p.lane,
                 ready: 0,
                 waiting: 0,
+                parked: 0,
                 bytes: 0,
                 ready_first: None,
                 due_first: None,
             });
             lane.bytes += u64::from(p.bytes);
-            match p.due {
-                None => {
+            match (p.due, p.key) {
+                (None, Some(_)) => lane.parked += 1,
+                (None, None) => {
                     lane.ready += 1;
                     lane.ready_first.get_or_insert(p.offset);
                 }
-                Some(due) => {
+                (Some(due), _) => {
                     lane.waiting += 1;
                     lane.due_first = Some(lane.due_first.map_or(due, |first| first.min(due)));
                 }
@@ -671,7 +699,24 @@ impl Contents {
             pauses: self.pauses.iter().map(|(route, pause)| (*route, *pause)).collect(),
             lanes: lanes.into_values().collect(),
             runs: self.runs.values().cloned().collect(),
+            keys: self.key_states(),
         }
+    }
+
+    fn key_states(&self) -> Vec<KeyState> {
+        let mut keys: BTreeMap<(LaneId, OrderKey), KeyState> = BTreeMap::new();
+        let empty = |lane, key| KeyState { lane, key, parked: 0, waiting: 0, letters: None };
+        for (p, key) in self.pending.values().filter_map(|p| Some((p, p.key?))) {
+            let state = keys.entry((p.lane, key)).or_insert(empty(p.lane, key));
+            match p.due {
+                None => state.parked += 1,
+                Some(_) => state.waiting += 1,
+            }
+        }
+        for ((lane, key), letters) in &self.keys {
+            keys.entry((*lane, *key)).or_insert(empty(*lane, *key)).letters = Some(*letters);
+        }
+        keys.into_values().collect()
     }
 
     fn count(&self) -> Vec<LaneCount> {

@@ -14,7 +14,7 @@ use router_core::{
     clock::Timestamp,
     codes::RECORD_DAMAGED,
     id::{BusId, BusName, DeliveryId, Epoch, Offset, TargetName},
-    store::{Change, DeadLetter, Durability, Error as StoreError, Ledger, Page, Pending, Selection, State},
+    store::{Change, DeadLetter, Durability, Error as StoreError, Ledger, Page, Pending, Place, Selection, State},
 };
 
 use crate::{
@@ -338,9 +338,9 @@ async fn bury(ledger: &DiskLedger, state: &State, entries: Vec<Pending>) -> Resu
     let at = Timestamp(u64::try_from(at.as_micros()).unwrap_or(u64::MAX));
     for entries in entries.chunks(ENDED_AT_ONCE) {
         let mut changes = Vec::with_capacity(entries.len() * 2);
-        for Pending { lane, offset, due, bytes, attempts, .. } in entries.iter().cloned() {
+        for Pending { lane, offset, due, key, bytes, attempts, .. } in entries.iter().cloned() {
             let route = state.routes.iter().find(|(_, id)| *id == lane.route).map(|(name, _)| name.clone());
-            changes.push(Change::Drop { lane, offset, due, bytes });
+            changes.push(Change::Drop { lane, offset, place: Place { due, key }, bytes });
             changes.push(Change::PutDeadLetter(Box::new(DeadLetter {
                 id: DeliveryId { epoch: state.epochs.of(lane.bus, offset), lane, offset },
                 route: route.unwrap_or_else(|| lane.route.nameless()),
@@ -350,6 +350,7 @@ async fn bury(ledger: &DiskLedger, state: &State, entries: Vec<Pending>) -> Resu
                 at,
                 bytes,
                 attempts,
+                order: None,
             })));
         }
         ledger.commit(state.epoch, changes, Durability::Now).await?;

@@ -135,6 +135,7 @@ fn topology(sinks: &[(&Arc<Sink>, Option<&str>)]) -> Topology {
                 retry,
                 backlog: Default::default(),
                 reply: None,
+                order: None,
             })
             .collect(),
         targets: sinks

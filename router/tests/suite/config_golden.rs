@@ -259,3 +259,20 @@ routes:
     let replies: Vec<_> = fine.config.unwrap().routes.values().map(|r| r.reply.spec().map(|s| s.bus)).collect();
     assert_eq!(format!("{replies:?}"), r#"[Some(None), Some(Some("answers"))]"#);
 }
+
+/// What routes say of their order, right and wrong.
+const ORDERS: &str = r#"
+sources: { web: { http: { path: /events } } }
+targets: { kitchen: { http: { url: 'http://127.0.0.1:9001/' } } }
+routes:
+  fine: { to: kitchen, order: partitionkey, on_dead_letter: hold, stuck_keys_max: 100 }
+  no-name: { to: kitchen, order: partition-key }
+  no-group: { to: kitchen, order: id }
+  no-order: { to: kitchen, on_dead_letter: hold, stuck_keys_max: 0 }
+  no-word: { to: kitchen, order: subject, on_dead_letter: wait }
+"#;
+
+#[test]
+fn an_order_that_means_nothing_is_refused_at_its_place() {
+    insta::assert_snapshot!(config::load("gocoffee.yaml", ORDERS).report.to_text(false));
+}

@@ -256,3 +256,27 @@ fn replay_owes_what_its_range_held_and_nothing_else() {
     let live = |case: &mut Case| case.received.retain(|r| !(&*r.route == "some" && r.delivery.ends_with("-0")));
     assert_eq!(words(&live), ["lost"]);
 }
+
+/// One attempt of a group at a time, first attempts in the order of the log; a life may repeat what was before it,
+/// a later attempt comes when it may, and one that says that it is late has been told of.
+#[test]
+fn what_overtakes_its_group_is_found() {
+    let tried = |life, offset, attempt| Tried {
+        life,
+        route: "all".into(),
+        group: "shop-1".into(),
+        offset,
+        attempt,
+        late: false,
+        beside: Vec::new(),
+    };
+    let words = |tried: Vec<Tried>| broken(|case| case.tried = tried);
+    let other = Tried { group: "shop-2".into(), ..tried(1, 3, 1) };
+    let fine = [tried(1, 4, 1), other, tried(1, 7, 1), tried(1, 4, 2), tried(2, 4, 1), tried(2, 7, 1)];
+    assert_eq!(words(fine.to_vec()), [].into());
+    assert_eq!(words(vec![tried(1, 7, 1), tried(1, 4, 1)]), ["overtook"].into());
+    let late = Tried { late: true, ..tried(1, 4, 1) };
+    assert_eq!(words(vec![tried(1, 7, 1), late]), [].into());
+    let beside = Tried { beside: vec![4], ..tried(1, 7, 1) };
+    assert_eq!(words(vec![tried(1, 4, 1), beside]), ["together"].into());
+}

@@ -167,6 +167,10 @@ impl Life {
             if tokio::time::Instant::now() > end {
                 return Err(format!("not settled after {SETTLED:?}:\n{}", inside::table(&status)));
             }
+            // A key that waits for its dead letter waits for somebody who looks.
+            if status.routes.iter().any(|route| route.stuck_keys > 0) {
+                path.redrive(&Selection::default()).await.map_err(|e| format!("in the last life: {e}"))?;
+            }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         let there = path.replays().await.map_err(|e| e.to_string())?;
@@ -246,6 +250,8 @@ impl Life {
         self.trace.note("status", &[&inside::table(&status)]);
         let spilled = status.routes.iter().filter(|r| r.in_ledger > 0).count();
         self.totals.add("lanes seen in the ledger", spilled as u64);
+        self.totals.add("stuck keys seen", status.routes.iter().map(|r| r.stuck_keys).sum());
+        self.totals.add("parked deliveries seen", status.routes.iter().map(|r| r.parked).sum());
         let trimmed = status.buses.iter().filter(|b| b.first.0 > 1).count();
         self.totals.add("trimmed logs seen", trimmed as u64);
         self.totals.add("remnants seen", self.store.remnants());
@@ -294,6 +300,7 @@ impl Life {
             retry: route.retry,
             backlog: BacklogLimits::default(),
             reply: (self.replies && route.name == "patient").then(ReplySpec::default),
+            order: route.order.clone(),
         };
         let count_max = self.batch_max as usize;
         // The second takes a batch whole or not at all, and waits for it to fill; the third takes so many a second.

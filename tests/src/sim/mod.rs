@@ -40,7 +40,10 @@ use std::{
     time::Duration,
 };
 
-use router_core::quarantine;
+use router_core::{
+    order::{OnDeadLetter, Order, STUCK_KEYS_MAX},
+    quarantine,
+};
 use serde_json::json;
 
 use self::{
@@ -130,6 +133,8 @@ impl fmt::Display for Report {
 pub struct Broken {
     /// Syncs say yes and do nothing.
     pub syncs: bool,
+    /// No route keeps the order that it should.
+    pub order: bool,
 }
 
 /// Runs the simulation of a seed; `printed` shows every step.
@@ -171,6 +176,20 @@ pub fn run_all(from: u64, count: u64, broken: Broken) -> All {
     all
 }
 
+/// Which routes keep an order, through all lives, and how.
+fn orders(rng: &mut Rng) -> BTreeMap<String, Order> {
+    let mut orders = BTreeMap::new();
+    for name in ["all", "kind", "large", "patient"] {
+        if !rng.chance(40) {
+            continue;
+        }
+        let on_dead_letter = if rng.chance(40) { OnDeadLetter::Hold } else { OnDeadLetter::Continue };
+        let (attribute, stuck_keys_max) = ("partitionkey".into(), STUCK_KEYS_MAX);
+        orders.insert(name.into(), Order { attribute, on_dead_letter, stuck_keys_max });
+    }
+    orders
+}
+
 /// What lasts from life to life.
 struct World {
     seed: u64,
@@ -187,6 +206,9 @@ struct World {
     batch_max: u64,
     archive_bytes_max: Option<u64>,
     replays: Replays,
+    /// Which routes keep an order, by name.
+    orders: BTreeMap<String, Order>,
+    broken: Broken,
 }
 
 impl World {
@@ -198,10 +220,13 @@ impl World {
         let archive_bytes_max = rng.chance(60).then_some(ARCHIVE_BYTES_MAX);
         // A duplicate of an event that is gone is a new event: only young ones come again where old ones go.
         let again_max = if archive_bytes_max.is_some() { 100 } else { EVENTS };
-        let targets = Targets::new(rng.fork(), trace.clone());
+        let (targets, orders) = (Targets::new(rng.fork(), trace.clone()), orders(&mut rng.fork()));
+        targets.ordered(orders.keys().cloned().collect());
         World {
             seed,
             targets,
+            orders,
+            broken,
             publishers: Publishers::new(rng.fork(), trace.clone(), EVENTS, again_max),
             archive_bytes_max,
             chronicle: Chronicle::default(),
@@ -240,9 +265,12 @@ impl World {
         self.totals.add("attempts", received.len() as u64);
         self.totals.add("dead letters left", parked.len() as u64);
         self.totals.merge(&self.publishers.totals());
+        let tried = self.targets.tried();
+        self.totals.add("ordered attempts", tried.len() as u64);
+        self.totals.add("late attempts", tried.iter().filter(|t| t.late).count() as u64);
         published.extend(replies);
-        let case =
-            Case { published, routes: self.chronicle.histories(), received, parked, replays: self.replays.all() };
+        let (routes, replays) = (self.chronicle.histories(), self.replays.all());
+        let case = Case { published, routes, received, parked, replays, tried };
         self.wrong.extend(self.targets.wrong());
         let verdict = if self.wrong.is_empty() { oracle::judge(&case) } else { Verdict::default() };
         Report { seed: self.seed, trace: self.trace.hash(), verdict, wrong: self.wrong, totals: self.totals }
@@ -303,8 +331,10 @@ impl World {
     }
 
     fn life(&mut self, routes: &[Route], end: End) -> Life {
+        let order = |route: &Route| self.orders.get(&route.name).filter(|_| !self.broken.order).cloned();
+        let ordered = |route: &Route| Route { order: order(route), ..route.clone() };
         Life {
-            routes: routes.to_vec(),
+            routes: routes.iter().map(ordered).collect(),
             targets: self.targets.clone(),
             publishers: self.publishers.clone(),
             store: self.store.clone(),

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use router_core::{
     codes,
     id::TargetName,
+    order,
     source::RawEvent,
     target::{BatchLimits, Delivery, Facts, Outcome, Partial, Reason, Scope, Target},
 };
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::{
     coffee::{Fingerprint, KINDS, Key},
-    oracle::{Moment, Parked, Published, Received},
+    oracle::{Moment, Parked, Published, Received, Tried},
 };
 
 /// How a target behaves for a while.
@@ -76,6 +77,29 @@ pub struct Targets {
     wrong: Mutex<Vec<String>>,
     rng: Mutex<Rng>,
     trace: Arc<Trace>,
+    order: Mutex<Ordered>,
+}
+
+/// What is seen of the routes that keep an order.
+#[derive(Default)]
+struct Ordered {
+    life: u64,
+    routes: BTreeSet<String>,
+    tried: Vec<Tried>,
+    /// Attempts under way: route, group, offset.
+    under_way: BTreeSet<(String, String, u64)>,
+}
+
+/// Attempts under way; they end when the call does, however that comes about.
+struct UnderWay<'a>(&'a Targets, Vec<(String, String, u64)>);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut order = lock(&self.0.order);
+        for attempt in &self.1 {
+            order.under_way.remove(attempt);
+        }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -94,7 +118,38 @@ impl Targets {
             wrong: Mutex::default(),
             rng: Mutex::new(rng),
             trace,
+            order: Mutex::default(),
         })
+    }
+
+    /// These routes keep an order, in every life.
+    pub fn ordered(&self, routes: BTreeSet<String>) {
+        lock(&self.order).routes = routes;
+    }
+
+    /// Every attempt of the routes that keep an order.
+    pub fn tried(&self) -> Vec<Tried> {
+        lock(&self.order).tried.clone()
+    }
+
+    fn begin(&self, batch: &[Delivery]) -> UnderWay<'_> {
+        let mut order = lock(&self.order);
+        let mut under_way = Vec::new();
+        for d in batch.iter().filter(|d| order.routes.contains(d.route.as_str())).collect::<Vec<_>>() {
+            // Events without the attribute have no order.
+            let Some(group) = d.event.get("partitionkey").map(|v| v.to_string()) else { continue };
+            // A replay keeps an order of its own.
+            let (route, offset) = (format!("{} in run {}", d.route, d.id.lane.run), d.id.offset.0);
+            let same = order.under_way.iter().filter(|(r, g, _)| *r == route && *g == group);
+            let beside = same.map(|(_, _, offset)| *offset).collect();
+            let late = d.event.get(order::LATE).is_some();
+            let (life, attempt) = (order.life, d.attempt);
+            let seen = (route.clone(), group.clone(), offset);
+            order.tried.push(Tried { life, route, group, offset, attempt, late, beside });
+            order.under_way.insert(seen.clone());
+            under_way.push(seen);
+        }
+        UnderWay(self, under_way)
     }
 
     /// From now on a target behaves so.
@@ -106,6 +161,9 @@ impl Targets {
     /// A new life of the router: it may not know what the one before was told.
     pub fn restarted(&self, now: Moment) {
         lock(&self.told).clear();
+        let mut order = lock(&self.order);
+        order.life += 1;
+        order.under_way.clear();
         lock(&self.lives).push(now);
     }
 
@@ -166,7 +224,8 @@ impl Targets {
 
     fn received(&self, delivery: &Delivery, status: Option<u16>) {
         let event = &delivery.event;
-        let attrs: BTreeMap<String, String> = event.attrs().map(|(n, v)| (n.into(), v.to_string())).collect();
+        let attrs: BTreeMap<String, String> =
+            event.attrs().filter(|(n, _)| *n != order::LATE).map(|(n, v)| (n.into(), v.to_string())).collect();
         let print = Fingerprint::of(attrs.iter().map(|(n, v)| (n.as_str(), v.as_str())), event.data());
         let id = delivery.id.to_string();
         if status == Some(200) && !lock(&self.told).insert(id.clone()) {
@@ -240,6 +299,7 @@ impl Target for SimTarget {
 
     async fn deliver(&self, batch: &[Delivery]) -> Vec<Outcome> {
         let mood = self.all.mood(self.name.as_str());
+        let _under_way = self.all.begin(batch);
         for d in batch {
             let (id, attempt) = (d.id.to_string(), d.attempt.to_string());
             self.all.trace.note("deliver", &[self.name.as_str(), &id, &attempt, &format!("{mood:?}")]);

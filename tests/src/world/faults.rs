@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use router_core::{
     clock::Timestamp,
-    id::{BusId, BusName, Epoch, LaneId, Offset, TargetName},
+    id::{BusId, BusName, Epoch, LaneId, Offset, OrderKey, TargetName},
     store::{
         Admitted, Change, Chunk, DeadLetter, Durability, Error, Keyed, LaneCount, Ledger, Log, Needed, Page, Pending,
         Record, Segment, Selection, State, Store, Usage,
@@ -253,6 +253,15 @@ impl Ledger for LateLedger {
 
     async fn due(&self, lane: LaneId, now: Timestamp, count_max: usize) -> Result<Vec<Pending>, Error> {
         self.0.due(lane, now, count_max).await
+    }
+
+    async fn parked(
+        &self,
+        lane: LaneId,
+        range: Range<(OrderKey, Offset)>,
+        count_max: usize,
+    ) -> Result<Vec<Pending>, Error> {
+        self.0.parked(lane, range, count_max).await
     }
 
     async fn next_due(&self, lane: LaneId, after: Timestamp) -> Result<Option<Timestamp>, Error> {

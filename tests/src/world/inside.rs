@@ -204,6 +204,7 @@ fn topology(routes: &[Route], wrap: Wrap<'_>) -> Topology {
         retry: route.retry,
         backlog: BacklogLimits::default(),
         reply: None,
+        order: route.order.clone(),
     };
     let targets: BTreeMap<&str, &Route> = routes.iter().map(|route| (route.target(), route)).collect();
     Topology {

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use router_core::settle::RetryPolicy;
+use router_core::{order::Order, settle::RetryPolicy};
 use serde_json::{Value, json};
 
 use crate::{
@@ -34,6 +34,8 @@ pub struct Route {
     pub timeout: Duration,
     /// How often and how long it is tried.
     pub retry: RetryPolicy,
+    /// What it keeps in order.
+    pub order: Option<Order>,
 }
 
 impl Route {
@@ -51,6 +53,7 @@ impl Route {
             in_flight_max: 16,
             timeout: Duration::from_secs(10),
             retry: RetryPolicy { delay_min, delay_max, ..RetryPolicy::default() },
+            order: None,
         }
     }
 

@@ -77,6 +77,7 @@ impl Stage {
             received: sinks.iter().flat_map(|s| s.journal()).collect(),
             parked: router.parked().await,
             replays: Vec::new(),
+            tried: Vec::new(),
         };
         oracle::judge(&case)
     }

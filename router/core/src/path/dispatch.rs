@@ -20,7 +20,7 @@ use super::{
 use crate::{
     clock::{Clock, Timestamp},
     codes,
-    id::{BusId, Epoch, LaneId, Offset, RouteId, RouteName, RunId},
+    id::{BusId, Epoch, LaneId, Offset, OrderKey, RouteId, RouteName, RunId},
     replay::{Read, Run},
     reply::ReplyTo,
     retain::Backlog,
@@ -98,6 +98,8 @@ pub(super) enum Msg {
         paused: bool,
         reply: oneshot::Sender<Option<Paused>>,
     },
+    /// How many of these would be late, were they redriven.
+    Late(Vec<DeadLetter>, oneshot::Sender<u64>),
     Stop {
         deadline: Duration,
         done: oneshot::Sender<()>,
@@ -280,7 +282,7 @@ impl Dispatcher {
                     _ => {}
                 }
             }
-            Msg::Paged { lane, page } => self.set.paged(lane, page?).map_err(|v| lost(&v))?,
+            Msg::Paged { lane, page } => self.set.paged(lane, page?, now).map_err(|v| lost(&v))?,
             Msg::Committed { result, changes, durability, took } => {
                 self.committed(result, changes, durability, took, now)?
             }
@@ -315,6 +317,10 @@ impl Dispatcher {
             Msg::Pause { route, paused, reply } => {
                 let answer = self.set.route_named(&route).map(|route| self.set.pause(route, paused, now));
                 self.commit.waiting.push(Asked::new(reply, answer));
+            }
+            Msg::Late(letters, reply) => {
+                let late = letters.iter().filter(|letter| self.set.is_late(letter)).count();
+                reply.send(u64::try_from(late).unwrap_or(u64::MAX)).unwrap_or_default();
             }
             Msg::Stop { deadline, done } => self.stopping = Some((now.mono + deadline, done)),
         }
@@ -450,6 +456,11 @@ impl Dispatcher {
                     let entries = match what {
                         WalkOf::Ready(from) => ledger.ready(id, from, count_max).await,
                         WalkOf::Waiting => ledger.due(id, Timestamp(u64::MAX), count_max).await,
+                        WalkOf::Parked(key, from) => {
+                            let end = (OrderKey(u64::MAX), Offset(u64::MAX));
+                            ledger.parked(id, (key, from)..end, count_max).await
+                        }
+                        WalkOf::Key(key, from, below) => ledger.parked(id, (key, from)..(key, below), count_max).await,
                     };
                     let walked = |entries: Vec<Pending>| Walked { what, exhausted: entries.len() < count_max, entries };
                     tx.send(Msg::Walked { lane, walked: entries.map(walked) }).unwrap_or_default();
@@ -585,6 +596,7 @@ async fn read_page(
 ) -> Result<Paged, Error> {
     let (entries, next_due) = match what {
         PageOf::Ready(from) => (ledger.ready(id, from, count_max).await?, None),
+        PageOf::Key(key, from, below) => (ledger.parked(id, (key, from)..(key, below), count_max).await?, None),
         PageOf::Due(now) => {
             let entries = ledger.due(id, now, count_max).await?;
             let more = entries.len() >= count_max;
@@ -610,6 +622,12 @@ async fn read_page(
     let mut sorted = sorted.into_iter().peekable();
     while let Some(first) = sorted.peek().map(|p| p.offset) {
         let before = found.len();
+        if let PageOf::Key(..) = what {
+            // Those of one key lie far from each other: what is between them is not read.
+            let record = log.record(first).await?.ok_or_else(|| missing(first, "it is not in the log"))?;
+            found.extend(sorted.next().map(|p| (p, Record { event: record.event.detached(), ..record })));
+            continue;
+        }
         let chunk = match log.read(first, PAGE_BYTES).await {
             Ok(chunk) => chunk,
             // Its segment was reduced to what is still needed: what is owed is found one by one.

@@ -13,14 +13,18 @@ use std::{
 
 use schemas::{Code, Event};
 
-use super::open::Ending;
+use super::{
+    keys::{FOLLOWERS_MAX, Keys},
+    open::Ending,
+};
 use crate::{
     clock::Timestamp,
-    id::{BusName, LaneId, Offset, RouteId, RouteName},
+    id::{BusName, LaneId, Offset, OrderKey, RouteId, RouteName},
+    order::Keyed,
     retain::BacklogLimits,
     settle::RetryPolicy,
     stats::RouteStats,
-    store::{Attempts, Pause, Pending},
+    store::{Attempts, Pause, Pending, Place},
     transform::Transform,
 };
 
@@ -48,6 +52,8 @@ pub(super) struct Limits {
     pub fresh_max: usize,
     /// Deliveries of all lanes in memory; past it the fullest lanes live from the ledger.
     pub total_max: usize,
+    /// Deliveries of one key in memory behind the one whose turn it is.
+    pub followers_max: usize,
 }
 
 impl Default for Limits {
@@ -58,6 +64,7 @@ impl Default for Limits {
             waiting_max: WAITING_MAX,
             fresh_max: FRESH_MAX,
             total_max: WAITING_TOTAL_MAX,
+            followers_max: FOLLOWERS_MAX,
         }
     }
 }
@@ -82,8 +89,12 @@ pub(super) struct Open {
     pub attempts: Attempts,
     pub opened_ms: u64,
     pub state: State,
-    /// What the ledger holds of it, the commit under way included: nothing, or an entry with this due time.
-    pub stored: Option<Option<Timestamp>>,
+    /// What the ledger holds of it, the commit under way included: nothing, or an entry that stands there.
+    pub stored: Option<Place>,
+    /// The key that it is ordered by.
+    pub key: Option<OrderKey>,
+    /// It was redriven after later ones of its key were delivered.
+    pub late: bool,
     /// It changed since it was stored.
     pub dirty: bool,
     /// How often its target had succeeded when it failed last.
@@ -111,6 +122,8 @@ pub(super) enum State {
     /// Until this moment of monotonic time.
     Waiting(Duration),
     InFlight,
+    /// Behind another one of its key.
+    Behind,
 }
 
 /// What a lane shows of its route.
@@ -122,6 +135,7 @@ pub(super) struct Route {
     pub transform: Option<Arc<Transform>>,
     /// The bus that takes the events of its target's answers.
     pub reply: Option<BusName>,
+    pub order: Option<Keyed>,
     pub stats: Arc<RouteStats>,
 }
 
@@ -141,6 +155,7 @@ impl Route {
             backlog: BacklogLimits::default(),
             transform: None,
             reply: None,
+            order: None,
             stats: Arc::default(),
         }
     }
@@ -167,6 +182,8 @@ pub(super) struct Lane {
     pub open: HashMap<Offset, Open>,
     pub ready: BTreeSet<Offset>,
     pub waiting: BTreeSet<(Duration, Offset)>,
+    /// Deliveries in memory that are behind another one of their key.
+    pub behind: BTreeSet<Offset>,
     pub in_flight: usize,
     pub bytes: usize,
     /// Offsets whose open delivery may differ from what is stored.
@@ -180,6 +197,12 @@ pub(super) struct Lane {
     /// Waiting entries that are only in the ledger, the first of them due then.
     pub ledger_waiting: u64,
     pub ledger_due: Option<Timestamp>,
+    /// Entries that are only in the ledger, parked under their keys.
+    pub parked: u64,
+    /// As in [`Limits`].
+    pub followers_max: usize,
+    /// The keys of a lane that keeps an order, or kept one.
+    pub keys: Option<Box<Keys>>,
     /// The ledger shows what was spilled once this commit is done.
     pub readable_after: u64,
     pub paging: bool,
@@ -204,7 +227,7 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub fn new(id: LaneId, route: Arc<Route>, target: Option<usize>) -> Self {
+    pub fn new(id: LaneId, route: Arc<Route>, target: Option<usize>, limits: &Limits) -> Self {
         Lane {
             id,
             route,
@@ -217,6 +240,7 @@ impl Lane {
             open: HashMap::new(),
             ready: BTreeSet::new(),
             waiting: BTreeSet::new(),
+            behind: BTreeSet::new(),
             in_flight: 0,
             bytes: 0,
             touched: Vec::new(),
@@ -225,6 +249,9 @@ impl Lane {
             ledger_from: Offset(0),
             ledger_waiting: 0,
             ledger_due: None,
+            parked: 0,
+            followers_max: limits.followers_max,
+            keys: None,
             readable_after: 0,
             paging: false,
             rewind: None,
@@ -249,8 +276,9 @@ impl Lane {
         self.stopped.is_some() || self.is_paused()
     }
 
-    fn active(&self) -> usize {
-        self.ready.len() + self.in_flight
+    /// Deliveries in memory that do not wait for their next try.
+    pub fn active(&self) -> usize {
+        self.ready.len() + self.in_flight + self.behind.len()
     }
 
     /// Whether a new delivery may stay in memory: there is room, and nothing older of the lane is spilled.
@@ -273,13 +301,16 @@ impl Lane {
         due && self.active() < limits.open_max / 2 && !self.paging && committed >= self.readable_after
     }
 
-    /// Takes a delivery into memory, ready.
+    /// Takes a delivery into memory, ready or behind another one.
     pub fn admit(&mut self, offset: Offset, open: Open) {
         self.bytes += open.event.body().len();
         if open.dirty {
             self.touched.push(offset);
         }
-        self.ready.insert(offset);
+        match open.state {
+            State::Behind => self.behind.insert(offset),
+            _ => self.ready.insert(offset),
+        };
         self.open.insert(offset, open);
     }
 
@@ -295,6 +326,9 @@ impl Lane {
                 self.waiting.remove(&(due, offset));
             }
             State::InFlight => self.in_flight = self.in_flight.saturating_sub(1),
+            State::Behind => {
+                self.behind.remove(&offset);
+            }
         }
         Some(open)
     }
@@ -310,6 +344,9 @@ impl Lane {
                 self.waiting.remove(&(due, offset));
             }
             State::InFlight => self.in_flight = self.in_flight.saturating_sub(1),
+            State::Behind => {
+                self.behind.remove(&offset);
+            }
         }
         match state {
             State::Ready => {
@@ -319,19 +356,30 @@ impl Lane {
                 self.waiting.insert((due, offset));
             }
             State::InFlight => self.in_flight += 1,
+            State::Behind => {
+                self.behind.insert(offset);
+            }
         }
     }
 
     /// Its entry in the ledger, as it should be.
-    pub fn pending(&self, offset: Offset, open: &Open, due: Option<Timestamp>) -> Pending {
-        let bytes = body_bytes(&open.event);
-        Pending { lane: self.id, offset, due, opened_ms: open.opened_ms, bytes, attempts: open.attempts.clone() }
+    pub fn pending(&self, offset: Offset, open: &Open, Place { due, key }: Place) -> Pending {
+        Pending {
+            lane: self.id,
+            offset,
+            due,
+            key,
+            late: open.late,
+            opened_ms: open.opened_ms,
+            bytes: body_bytes(&open.event),
+            attempts: open.attempts.clone(),
+        }
     }
 
     /// Deliveries that are owed, wherever they are.
     pub fn owed(&self) -> u64 {
         let memory = self.open.len() + self.fresh.len();
-        u64::try_from(memory).unwrap_or(u64::MAX) + self.ledger_ready + self.ledger_waiting
+        u64::try_from(memory).unwrap_or(u64::MAX) + self.ledger_ready + self.ledger_waiting + self.parked
     }
 
     /// Its count, which does not add up.

@@ -32,6 +32,9 @@ pub struct Redriven {
     /// Dead letters left as they were, because they are no events: they have to be edited first.
     #[serde(default)]
     pub quarantined: u64,
+    /// Of those opened: later ones of their key were delivered before, as far as is known.
+    #[serde(default)]
+    pub late: u64,
 }
 
 /// What a purge did.
@@ -67,7 +70,15 @@ impl Path {
     /// # Errors
     /// The store's: what was opened before stays open.
     pub async fn redrive(&self, which: &Selection) -> Result<Redriven, store::Error> {
-        self.change(which, Letters::Redrive).await
+        self.change(which, Some(Letters::Redrive)).await
+    }
+
+    /// How many of the selected dead letters would be delivered after later ones of their key, were they redriven.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn late(&self, which: &Selection) -> Result<u64, store::Error> {
+        self.change(which, None).await.map(|seen| seen.late)
     }
 
     /// Ends the selected dead letters for good, those of routes that are not configured too: their
@@ -76,12 +87,13 @@ impl Path {
     /// # Errors
     /// The store's: what was ended before stays ended.
     pub async fn purge(&self, which: &Selection) -> Result<Purged, store::Error> {
-        let purged = self.change(which, Letters::End(PURGED)).await?.redriven;
+        let purged = self.change(which, Some(Letters::End(PURGED))).await?.redriven;
         Ok(Purged { purged })
     }
 
-    /// Changes all that are selected; how many were changed, and how many left as they were.
-    async fn change(&self, which: &Selection, what: Letters) -> Result<Redriven, store::Error> {
+    /// Changes all that are selected, or looks at them; how many were changed, how many left as they were, and how
+    /// many are late where they are redriven.
+    async fn change(&self, which: &Selection, what: Option<Letters>) -> Result<Redriven, store::Error> {
         let _one = self.changing.lock().await;
         self.flush().await?;
         let count = |letters: &[DeadLetter]| u64::try_from(letters.len()).unwrap_or(u64::MAX);
@@ -91,9 +103,14 @@ impl Path {
             let letters = self.ledger.dead_letters(which, page).await?;
             let Some(last) = letters.last() else { return Ok(done) };
             page.after = Some(last.id);
-            let stays = |l: &DeadLetter| matches!(what, Letters::Redrive) && l.route.as_str() == quarantine::BUS;
+            let ends = matches!(what, Some(Letters::End(_)));
+            let stays = |l: &DeadLetter| !ends && l.route.as_str() == quarantine::BUS;
             let (stay, letters): (Vec<_>, Vec<_>) = letters.into_iter().partition(stays);
             let all = count(&letters);
+            if !ends {
+                done.late += self.count_late(letters.clone()).await?;
+            }
+            let Some(what) = what else { continue };
             let changed = self.ask(letters, what).await?;
             done.redriven += changed;
             done.orphaned += all.saturating_sub(changed);
@@ -104,6 +121,12 @@ impl Path {
     /// What was settled before the call is in the ledger after it.
     pub(super) async fn flush(&self) -> Result<(), store::Error> {
         self.ask(Vec::new(), Letters::Redrive).await.map(|_| ())
+    }
+
+    async fn count_late(&self, letters: Vec<DeadLetter>) -> Result<u64, store::Error> {
+        let (reply, count) = oneshot::channel();
+        self.dispatcher.send(Msg::Late(letters, reply)).map_err(|_| self.over())?;
+        count.await.map_err(|_| self.over())
     }
 
     pub(super) async fn ask(&self, letters: Vec<DeadLetter>, what: Letters) -> Result<u64, store::Error> {

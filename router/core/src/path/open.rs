@@ -19,6 +19,9 @@ mod pages;
 /// What ends without its target: old, or too much.
 mod ending;
 
+/// What keeps an order.
+mod order;
+
 /// Who lives from the ledger when memory is full.
 mod crowd;
 
@@ -54,7 +57,7 @@ use self::{
 use super::lane::{Fresh, Lane, Limits, Open, Route, State, body_bytes};
 use crate::{
     clock::Timestamp,
-    id::{BusId, DeliveryId, LaneId, Offset, RouteId, RunId},
+    id::{BusId, DeliveryId, LaneId, Offset, OrderKey, RouteId, RunId},
     replay::Selector,
     settle::{self, Breaker, Gate, Seen, Settlement, Verdict},
     stats::{BreakerState, LaneStateName, TargetStatus},
@@ -94,6 +97,8 @@ pub(super) enum Job {
 pub(super) enum PageOf {
     Ready(Offset),
     Due(Timestamp),
+    /// What is parked under a key, from an offset on and up to before another.
+    Key(OrderKey, Offset, Offset),
 }
 
 /// What a read of the ledger found.
@@ -226,7 +231,8 @@ impl OpenSet {
             let Some(lane) = self.lanes.get_mut(at) else { continue };
             (lane.ledger_ready, lane.ledger_waiting) = (state.ready, state.waiting);
             (lane.ledger_from, lane.ledger_due) = (state.ready_first.unwrap_or_default(), state.due_first);
-            lane.opened = state.ready + state.waiting;
+            lane.parked = state.parked;
+            lane.opened = state.ready + state.waiting + state.parked;
             lane.owed_bytes = state.bytes;
             lane.route.stats.resumed.add(lane.opened);
             self.thirsty.insert(at);
@@ -274,6 +280,11 @@ impl OpenSet {
         lane.opened += 1;
         lane.own(body_bytes(&record.event));
         lane.route.stats.matched.add(1);
+        let mut key = None;
+        if let Some(order) = &lane.route.order {
+            key = order.key(&record.event);
+            lane.route.stats.unordered.add(u64::from(key.is_none()));
+        }
         self.dirty.insert(at);
         if !room || !lane.takes(&self.limits) {
             if lane.fresh.is_empty() && lane.ledger_ready == 0 {
@@ -288,6 +299,15 @@ impl OpenSet {
             self.weigh(at);
             return;
         }
+        if let Some(key) = key.filter(|key| lane.parks(*key)) {
+            let (id, offset, bytes) = (lane.id, record.offset, body_bytes(&record.event));
+            let (opened_ms, attempts, late) = (now.running_ms, Attempts::default(), false);
+            let pending = Pending { lane: id, offset, due: None, key: Some(key), late, opened_ms, bytes, attempts };
+            self.park_under(at, key, pending, None);
+            self.fresh += 1;
+            self.weigh(at);
+            return;
+        }
         let open = Open {
             appended: record.appended,
             event: record.event.clone(),
@@ -295,12 +315,13 @@ impl OpenSet {
             opened_ms: now.running_ms,
             state: State::Ready,
             stored: None,
+            key,
+            late: false,
             dirty: true,
             mark: 0,
             alone: false,
         };
-        lane.admit(record.offset, open);
-        self.in_memory += 1;
+        self.take_in(at, record.offset, open, false);
         self.queue(at);
         self.weigh(at);
     }
@@ -315,7 +336,7 @@ impl OpenSet {
         let (route, target) = self.routes.get(&id.route).cloned().unwrap_or_else(nameless);
         let route = if id.run == RunId(0) { route } else { Arc::new(route.for_run()) };
         let at = self.lanes.len();
-        let mut lane = Lane::new(id, route, target);
+        let mut lane = Lane::new(id, route, target, &self.limits);
         lane.pause = self.pauses.get(&id.route).copied();
         self.lanes.push(lane);
         self.index.insert(id, at);
@@ -385,11 +406,15 @@ impl OpenSet {
     fn page(&mut self, at: usize, now: Now) -> Option<Job> {
         let committed = self.committed;
         let lane = self.lanes.get(at).filter(|l| self.run_sends(l.id.run))?;
+        let (ready, from) = (lane.page_ready(committed, &self.limits), lane.ledger_from);
         let (what, count) = if lane.page_due(committed, now.wall, &self.limits) {
             (PageOf::Due(now.wall), DUE_PAGE)
+        } else if let Some((what, count)) = self.page_key(at, ready, now) {
+            (what, count)
         } else {
-            (PageOf::Ready(lane.ledger_from), lane.page_ready(committed, &self.limits))
+            (PageOf::Ready(from), ready)
         };
+        let lane = self.lanes.get(at)?;
         let count = self.share(lane, count, now);
         if count == 0 {
             return None;
@@ -399,7 +424,10 @@ impl OpenSet {
         lane.paged_after = self.committing;
         // Entries that are in memory, or settled a moment ago, may be read too: they do not count.
         let from = if let PageOf::Ready(from) = what { from } else { Offset(0) };
-        let known = lane.open.keys().chain(lane.gone.keys()).filter(|o| **o >= from).count();
+        let known = match what {
+            PageOf::Key(..) => lane.followers_max + lane.gone.len(),
+            _ => lane.open.keys().chain(lane.gone.keys()).filter(|o| **o >= from).count(),
+        };
         let count_max = count + known;
         Some(Job::Page { lane: at, id: lane.id, what, count_max })
     }
@@ -510,7 +538,7 @@ impl OpenSet {
                 attempt: open.attempts.count.saturating_add(1),
                 route: lane.route.name.clone(),
                 appended: open.appended,
-                event: open.event.clone(),
+                event: if open.late { crate::order::late(&open.event) } else { open.event.clone() },
                 reply: None,
             });
         }
@@ -646,6 +674,7 @@ impl OpenSet {
         open.mark = successes;
         settle::record(&mut open.attempts, &outcome, now.wall);
         open.dirty = true;
+        let key = open.key;
         let age = pause::aged_from(pause, open.opened_ms).map_or(Duration::ZERO, |from| age(from, now));
         let settlement = settle::settle(&open.attempts, &outcome, &route.retry, age, now.jitter);
         lane.touched.push(offset);
@@ -658,6 +687,9 @@ impl OpenSet {
                 let due = now.mono + delay;
                 lane.set(offset, State::Waiting(due));
                 self.timers.insert((due, at, offset));
+                if let Some(key) = key {
+                    self.stick(at, key, now);
+                }
             }
             Settlement::Stop => {
                 lane.set(offset, State::Ready);
@@ -678,14 +710,18 @@ impl OpenSet {
         lane.settled += 1;
         self.in_memory = self.in_memory.saturating_sub(1);
         lane.disown(body_bytes(&open.event));
-        if let Some(due) = open.stored {
+        if let Some(place) = open.stored {
             let bytes = body_bytes(&open.event);
-            self.changes.push(Change::Drop { lane: lane.id, offset, due, bytes });
+            self.changes.push(Change::Drop { lane: lane.id, offset, place, bytes });
             lane.gone.insert(offset, next);
             self.spilled.insert(at);
         }
         self.dirty.insert(at);
         self.thirsty.insert(at);
+        if let Some(key) = open.key {
+            lane.keys().leave(key, offset);
+            self.take_turn(at, key);
+        }
         self.weigh_hold(at);
         Some(open)
     }
@@ -695,6 +731,9 @@ impl OpenSet {
         let goal = self.lanes.get(at).and_then(|l| l.target).and_then(|t| self.targets.get(t));
         // Asked before the delivery leaves the lane: without a target to name it stays owed.
         let Some(target) = goal.map(|g| g.target.name().clone()) else { return };
+        let ordered = self.lanes.get(at).and_then(|l| l.open.get(&offset)).and_then(|o| Some((o.key?, o.late)));
+        // Before it leaves the lane: its key may have to wait for it from now on.
+        let order = ordered.and_then(|(key, late)| self.note_letter(at, (key, offset), late, reason, now));
         let Some(open) = self.end(at, offset) else { return };
         let Some(lane) = self.lanes.get(at) else { return };
         let letter = DeadLetter {
@@ -706,6 +745,7 @@ impl OpenSet {
             at: now.wall,
             bytes: body_bytes(&open.event),
             attempts: open.attempts,
+            order,
         };
         self.park(at, letter);
     }

@@ -9,6 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use schemas::{Event, Form};
 
+/// The same with order.
+#[path = "open_tests/ordered.rs"]
+mod ordered;
+
 use super::*;
 use crate::{
     clock::Timestamp,
@@ -16,6 +20,7 @@ use crate::{
     retain::{BacklogLimits, Then},
     settle::RetryPolicy,
     stats::Stats,
+    store::{KeyLetters, Place},
     target::{Partial, Reason},
 };
 
@@ -68,6 +73,7 @@ struct Model {
     pauses: BTreeMap<RouteId, Pause>,
     /// Dead letters that were dropped and not opened again: ended for good.
     ended: BTreeSet<(LaneId, Offset)>,
+    keys: BTreeMap<(LaneId, OrderKey), KeyLetters>,
 }
 
 impl Model {
@@ -81,14 +87,20 @@ impl Model {
                 Change::Running(ms) => self.running_ms = ms,
                 Change::Put { pending, replaces } => {
                     let key = (pending.lane, pending.offset);
-                    let there = self.entries.get(&key).map(|p| p.due);
+                    let there = self.entries.get(&key).map(|p| p.place());
                     assert_eq!(there, replaces, "an entry is put in place of what is there: {key:?}");
                     self.ended.remove(&key);
                     self.entries.insert(key, pending);
                 }
-                Change::Drop { lane, offset, due, bytes } => {
-                    let there = self.entries.remove(&(lane, offset)).map(|p| (p.due, p.bytes));
-                    assert_eq!(there, Some((due, bytes)), "an entry is dropped that is there: {lane:?} {offset}");
+                Change::Drop { lane, offset, place, bytes } => {
+                    let there = self.entries.remove(&(lane, offset)).map(|p| (p.place(), p.bytes));
+                    assert_eq!(there, Some((place, bytes)), "an entry is dropped that is there: {lane:?} {offset}");
+                }
+                Change::PutKey(lane, key, letters) => {
+                    self.keys.insert((lane, key), letters);
+                }
+                Change::DropKey(lane, key) => {
+                    self.keys.remove(&(lane, key));
                 }
                 Change::PutDeadLetter(d) => {
                     assert!(self.dead.insert((d.id.lane, d.id.offset), *d).is_none(), "parked once");
@@ -108,7 +120,10 @@ impl Model {
     fn read(&self, id: LaneId, what: PageOf, count_max: usize) -> Paged {
         let mut all: Vec<&Pending> = self.entries.values().filter(|p| p.lane == id).collect();
         match what {
-            PageOf::Ready(from) => all.retain(|p| p.due.is_none() && p.offset >= from),
+            PageOf::Ready(from) => all.retain(|p| p.place() == Place::default() && p.offset >= from),
+            PageOf::Key(key, from, below) => {
+                all.retain(|p| p.place() == Place::parked(key) && p.offset >= from && p.offset < below);
+            }
             PageOf::Due(now) => {
                 all.retain(|p| p.due.is_some_and(|due| due <= now));
                 all.sort_by_key(|p| p.due);
@@ -125,7 +140,7 @@ impl Model {
                     Some(now)
                 }
             }
-            PageOf::Ready(_) => None,
+            PageOf::Ready(_) | PageOf::Key(..) => None,
         };
         let entries = all.into_iter().take(count_max).map(|p| (p.clone(), record(p.offset))).collect();
         Paged { what, entries, exhausted, next_due }
@@ -133,6 +148,15 @@ impl Model {
 
     fn walk(&self, id: LaneId, what: WalkOf, count_max: usize) -> Walked {
         let what_page = match what {
+            WalkOf::Parked(key, from) => {
+                let all = self.entries.values().filter(|p| p.lane == id && p.place().parked_under().is_some());
+                let mut all: Vec<Pending> = all.filter(|p| (p.key, p.offset) >= (Some(key), from)).cloned().collect();
+                all.sort_by_key(|p| (p.key, p.offset));
+                let exhausted = all.len() < count_max;
+                all.truncate(count_max);
+                return Walked { what, entries: all, exhausted };
+            }
+            WalkOf::Key(key, from, below) => PageOf::Key(key, from, below),
             WalkOf::Ready(from) => PageOf::Ready(from),
             WalkOf::Waiting => PageOf::Due(Timestamp(u64::MAX)),
         };
@@ -146,18 +170,30 @@ impl Model {
         ids.into_iter()
             .map(|lane| LaneState {
                 lane,
-                ready: of(lane).filter(|p| p.due.is_none()).count() as u64,
+                ready: of(lane).filter(|p| p.place() == Place::default()).count() as u64,
                 waiting: of(lane).filter(|p| p.due.is_some()).count() as u64,
+                parked: of(lane).filter(|p| p.place().parked_under().is_some()).count() as u64,
                 bytes: of(lane).map(|p| u64::from(p.bytes)).sum(),
-                ready_first: of(lane).filter(|p| p.due.is_none()).map(|p| p.offset).min(),
+                ready_first: of(lane).filter(|p| p.place() == Place::default()).map(|p| p.offset).min(),
                 due_first: of(lane).filter_map(|p| p.due).min(),
             })
             .collect()
     }
 }
 
+/// Seven keys, and some events that have none.
+fn key_of(offset: Offset) -> Option<u64> {
+    (!offset.0.is_multiple_of(11)).then_some(offset.0 * 7 % 19 % 7)
+}
+
 fn record(offset: Offset) -> Record {
-    let event = Event::builder(&offset.to_string(), "/t", "t").data(Form::Text, "x".repeat(10)).build().unwrap();
+    let (id, key) = (offset.to_string(), key_of(offset).map(|key| key.to_string()));
+    let event = Event::builder(&id, "/t", "t").data(Form::Text, "x".repeat(10));
+    let event = match &key {
+        Some(key) => event.attr("partitionkey", key.as_str()),
+        None => event,
+    };
+    let event = event.build().unwrap();
     Record { offset, appended: Timestamp(offset.0), event }
 }
 
@@ -175,6 +211,7 @@ struct Life {
     /// A change of dead letters waits for its commit: asked, and whether the commit under way carries it.
     changing: (bool, bool),
     settled: BTreeSet<(LaneId, Offset)>,
+    watch: ordered::Watch,
 }
 
 struct World {
@@ -188,6 +225,8 @@ struct World {
     partial: Partial,
     /// Whether memory is too small for what is owed.
     crowded: bool,
+    /// What is known of the order, where the routes have one.
+    ordered: Option<ordered::History>,
 }
 
 impl World {
@@ -218,20 +257,20 @@ impl World {
             let name = RouteName::new(&format!("r{n}")).unwrap();
             let stats = stats.route(&name);
             let backlog = if self.faulty { self.backlog(n) } else { BacklogLimits::default() };
-            (
-                RouteId(n),
-                Arc::new(Route { name, retry, backlog, transform: None, reply: None, stats }),
-                Some(n as usize % 2),
-            )
+            let order = self.ordered.as_ref().map(|_| ordered::order(n, self.faulty));
+            let route = Route { name, retry, backlog, transform: None, reply: None, order, stats };
+            (RouteId(n), Arc::new(route), Some(n as usize % 2))
         };
         let mut set = OpenSet::new(Epoch(1).into(), targets, (0..LANES).map(route).collect());
         // More than the lanes keep when they are crowded out, so that the limit binds.
         let total_max = if self.crowded { 20 } else { 1_000 };
         let open_max = if self.crowded { 40 } else { 8 };
-        set.limits = Limits { open_max, waiting_max: 4, fresh_max: 40, total_max, ..Limits::default() };
+        let followers_max = if self.crowded { 2 } else { 4 };
+        set.limits = Limits { followers_max, open_max, waiting_max: 4, fresh_max: 40, total_max, ..Limits::default() };
         let pauses: Vec<_> = self.ledger.pauses.iter().map(|(route, pause)| (*route, *pause)).collect();
         set.resume_pauses(&pauses);
         set.resume(&[(BusId(0), self.ledger.planned)], &self.ledger.lanes(), &[]);
+        set.resume_keys(&self.ledger.key_states());
         Life {
             set,
             calls: vec![],
@@ -241,6 +280,7 @@ impl World {
             commit: None,
             changing: (false, false),
             settled: BTreeSet::new(),
+            watch: ordered::Watch::default(),
         }
     }
 
@@ -290,13 +330,16 @@ impl World {
     }
 
     fn step(&mut self, life: &mut Life) {
+        self.look_at_letters(life);
         self.mono += self.random.below(4);
         let now = self.now();
         life.set.woken(now);
         while let Some(job) = life.set.next_job(now) {
+            self.look_at_letters(life);
             match job {
                 Job::Deliver { target, lane, probe, batch } => {
                     assert!(!life.set.lanes[lane].is_paused(), "nothing is sent for a route that is paused");
+                    self.sent(life, &batch);
                     life.calls.push((target, lane, probe, batch));
                 }
                 Job::Page { lane, id, what, count_max } => life.reads.push((lane, id, what, count_max, None)),
@@ -304,6 +347,7 @@ impl World {
                 Job::Read { .. } => panic!("no run was started"),
             }
         }
+        self.look_at_letters(life);
         self.check(life);
         match self.random.below(12) {
             0 | 1 if self.faulty && life.set.takes() => {
@@ -325,7 +369,7 @@ impl World {
             6 => {
                 if let Some(at) = life.reads.iter().position(|r| r.4.is_some()) {
                     let (lane, .., page) = life.reads.remove(at);
-                    life.set.paged(lane, page.unwrap()).unwrap();
+                    life.set.paged(lane, page.unwrap(), now).unwrap();
                 }
                 if let Some(at) = life.walks.iter().position(|r| r.4.is_some()) {
                     let (lane, .., walked) = life.walks.remove(at);
@@ -374,6 +418,7 @@ impl World {
         for d in &batch {
             let outcome = whole.clone().unwrap_or_else(|| self.outcome());
             let key = (d.id.lane, d.id.offset);
+            self.answered(life, key, &outcome);
             if matches!(outcome, Outcome::Delivered { .. }) {
                 assert!(life.settled.insert(key), "{key:?} is settled twice in one life");
                 *self.delivered.entry(key).or_default() += 1;
@@ -393,9 +438,11 @@ impl World {
         if self.faulty && self.random.below(4) == 0 {
             letters.truncate(1 + self.random.below(3) as usize);
             let count = letters.len() as u64;
+            self.purged(life, &letters);
             assert_eq!(life.set.end_letters(letters, "purged"), count);
             return;
         }
+        self.redriven(life, &letters);
         for letter in &letters {
             life.settled.remove(&(letter.id.lane, letter.id.offset));
         }
@@ -405,38 +452,50 @@ impl World {
 }
 
 fn run(seed: u64) {
-    let partial = if seed.is_multiple_of(2) { Partial::PerEvent } else { Partial::AllOrNothing };
-    let (random, ledger, delivered) = (Random(seed), Model::default(), BTreeMap::new());
-    let crowded = seed.is_multiple_of(3);
-    let mut world = World { random, ledger, mono: 0, delivered, faulty: true, partial, crowded };
-    for _ in 0..4 {
+    let mut world = World::of(seed, None);
+    world.run(seed);
+}
+
+impl World {
+    fn of(seed: u64, ordered: Option<ordered::History>) -> World {
+        let partial = if seed.is_multiple_of(2) { Partial::PerEvent } else { Partial::AllOrNothing };
+        let (random, ledger, delivered) = (Random(seed), Model::default(), BTreeMap::new());
+        let crowded = seed.is_multiple_of(3);
+        World { random, ledger, mono: 0, delivered, faulty: true, partial, crowded, ordered }
+    }
+
+    fn run(&mut self, seed: u64) {
+        let world = self;
+        for _ in 0..4 {
+            let mut life = world.life();
+            let steps = world.random.below(400);
+            for _ in 0..steps {
+                world.step(&mut life);
+            }
+            // The process dies: what was not committed is gone, calls under way have no answer.
+            world.mono += 50;
+        }
+        world.faulty = false;
         let mut life = world.life();
-        let steps = world.random.below(400);
-        for _ in 0..steps {
+        for _ in 0..20_000 {
             world.step(&mut life);
+            let parked = world.ledger.dead.len();
+            let all = u64::from(LANES) * (life.set.planned(BusId(0)).0.max(1) - 1);
+            let owed: u64 = life.set.lanes().map(|(l, _)| l.owed()).sum();
+            let over: BTreeSet<_> = world.delivered.keys().chain(&world.ledger.ended).collect();
+            if owed == 0 && parked == 0 && !life.set.wants_commit() && life.commit.is_none() && over.len() as u64 == all
+            {
+                assert!(world.ledger.entries.is_empty(), "seed {seed}: {:?}", world.ledger.entries.keys());
+                return;
+            }
         }
-        // The process dies: what was not committed is gone, calls under way have no answer.
-        world.mono += 50;
+        let owed: Vec<_> = life.set.lanes().map(|(l, s)| (l.id, l.owed(), s)).collect();
+        panic!(
+            "seed {seed}: not drained: owed {owed:?}, delivered {}, entries {}",
+            world.delivered.len(),
+            world.ledger.entries.len()
+        );
     }
-    world.faulty = false;
-    let mut life = world.life();
-    for _ in 0..20_000 {
-        world.step(&mut life);
-        let parked = world.ledger.dead.len();
-        let all = u64::from(LANES) * (life.set.planned(BusId(0)).0.max(1) - 1);
-        let owed: u64 = life.set.lanes().map(|(l, _)| l.owed()).sum();
-        let over: BTreeSet<_> = world.delivered.keys().chain(&world.ledger.ended).collect();
-        if owed == 0 && parked == 0 && !life.set.wants_commit() && life.commit.is_none() && over.len() as u64 == all {
-            assert!(world.ledger.entries.is_empty(), "seed {seed}: {:?}", world.ledger.entries.keys());
-            return;
-        }
-    }
-    let owed: Vec<_> = life.set.lanes().map(|(l, s)| (l.id, l.owed(), s)).collect();
-    panic!(
-        "seed {seed}: not drained: owed {owed:?}, delivered {}, entries {}",
-        world.delivered.len(),
-        world.ledger.entries.len()
-    );
 }
 
 #[test]
@@ -451,8 +510,8 @@ fn random_schedules_lose_nothing_and_settle_once() {
 #[test]
 fn pause_ends_nothing_by_age_and_neither_does_its_end() {
     let (random, ledger, delivered) = (Random(1), Model::default(), BTreeMap::new());
-    let mut world =
-        World { random, ledger, mono: 0, delivered, faulty: true, partial: Partial::PerEvent, crowded: false };
+    let (partial, ordered) = (Partial::PerEvent, None);
+    let mut world = World { random, ledger, mono: 0, delivered, faulty: true, partial, crowded: false, ordered };
     let mut life = world.life();
     // This one gives up after 200 ms, once its target was tried.
     let route = RouteId(2);

@@ -73,8 +73,11 @@ impl Static {
         let lanes: HashMap<LaneId, (&Lane, LaneStateName)> = set.lanes().map(|(l, s)| (l.id, (l, s))).collect();
         // Dead letters of replays are the route's too, until they are redriven or purged.
         let mut letters: BTreeMap<(BusId, RouteId), u64> = BTreeMap::new();
+        // So are keys that are stuck in a replay: somebody may have to look after them.
+        let mut stuck: BTreeMap<(BusId, RouteId), usize> = BTreeMap::new();
         for (lane, _) in set.lanes() {
             *letters.entry((lane.id.bus, lane.id.route)).or_default() += lane.dead_letters;
+            *stuck.entry((lane.id.bus, lane.id.route)).or_default() += lane.stuck_keys();
         }
         let buses = self.buses.iter().map(|(id, name)| {
             let (first, tail) = bounds(id);
@@ -88,7 +91,10 @@ impl Static {
             let lag = bounds(&known.bus).1.0.saturating_sub(set.planned(known.bus).0);
             let paused_since = set.paused_since(known.id);
             let status = || known.status(self.buses.get(&known.bus).cloned(), lag, lane, paused_since, stats);
-            (known.reads || owes).then(status).flatten().map(|s| RouteStatus { dead_letters: letters, ..s })
+            let stuck = stuck.get(&(known.bus, known.id)).copied().unwrap_or_default();
+            let stuck_keys = u64::try_from(stuck).unwrap_or(u64::MAX);
+            let whole = |s| RouteStatus { dead_letters: letters, stuck_keys, ..s };
+            (known.reads || owes).then(status).flatten().map(whole)
         });
         let (buses, routes) = (buses.collect(), routes.collect());
         let (targets, disk) = (set.target_statuses(), gates.space.status());
@@ -145,7 +151,9 @@ impl Known {
             waiting: lane.map_or(0, Lane::owed),
             in_flight: lane.map_or(0, |l| of(l.in_flight)),
             retrying: lane.map_or(0, |l| of(l.waiting.len()) + l.ledger_waiting),
-            in_ledger: lane.map_or(0, |l| of(l.fresh.len()) + l.ledger_ready + l.ledger_waiting),
+            in_ledger: lane.map_or(0, |l| of(l.fresh.len()) + l.ledger_ready + l.ledger_waiting + l.parked),
+            stuck_keys: 0,
+            parked: lane.map_or(0, |l| l.parked),
             waiting_bytes: lane.map_or(0, |l| l.owed_bytes),
             oldest: lane.and_then(|l| l.open.values().map(|o| o.appended).min()),
             dead_letters: lane.map_or(0, |l| l.dead_letters),

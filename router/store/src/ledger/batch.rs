@@ -4,16 +4,15 @@ use std::collections::BTreeMap;
 
 use fjall::{PersistMode, Slice};
 use router_core::{
-    clock::Timestamp,
     id::{BusId, DeliveryId, Epoch, LaneId, Offset},
-    store::{Change, Durability, Error, Pending},
+    store::{Change, Durability, Error, Pending, Place},
 };
 
 use super::{
     Inner,
     codec::{
-        META_BUS, META_ROUTE, META_RUNNING, dead_key, held_key, named_key, pause_key, planned_key, ready_key, run_key,
-        version_key, waiting_key, write_entry, write_pause, write_value,
+        META_BUS, META_ROUTE, META_RUNNING, dead_key, held_key, named_key, order_key, parked_key, pause_key,
+        planned_key, ready_key, run_key, version_key, waiting_key, write_entry, write_letter, write_pause, write_value,
     },
     lanes::Delta,
     lock, read_error, write_error,
@@ -25,6 +24,8 @@ enum Space {
     Versions,
     Ready,
     Waiting,
+    Parked,
+    Keys,
     Dead,
     Held,
 }
@@ -85,6 +86,8 @@ impl Inner {
                 Space::Versions => &self.versions,
                 Space::Ready => &self.ready,
                 Space::Waiting => &self.waiting,
+                Space::Parked => &self.parked,
+                Space::Keys => &self.keys,
                 Space::Dead => &self.dead,
                 Space::Held => &self.held,
             };
@@ -107,10 +110,14 @@ impl Inner {
             }
             Change::Running(ms) => plan.set(Space::Meta, META_RUNNING.into(), ms.to_be_bytes()),
             Change::Put { pending, replaces } => plan.put(pending, *replaces)?,
-            Change::Drop { lane, offset, due, bytes } => plan.remove(*lane, *offset, *due, *bytes),
+            Change::Drop { lane, offset, place, bytes } => plan.remove(*lane, *offset, *place, *bytes),
+            Change::PutKey(lane, key, letters) => {
+                plan.set(Space::Keys, order_key(*lane, *key), write_value(letters)?);
+            }
+            Change::DropKey(lane, key) => plan.unset(Space::Keys, order_key(*lane, *key)),
             Change::PutDeadLetter(letter) => {
                 self.count_dead_letter(plan, letter.id, true)?;
-                plan.set(Space::Dead, dead_key(letter.id), write_value(letter)?);
+                plan.set(Space::Dead, dead_key(letter.id), write_letter(letter)?);
                 plan.set(Space::Held, dead_held(letter.id), []);
             }
             Change::DropDeadLetter(id) => {
@@ -153,6 +160,15 @@ fn dead_held(id: DeliveryId) -> Vec<u8> {
     held_key(id.lane, id.offset, Some(id.epoch))
 }
 
+/// The keyspace and the key of an entry.
+fn where_of(lane: LaneId, offset: Offset, place: Place) -> (Space, Vec<u8>) {
+    match (place.due, place.key) {
+        (Some(due), _) => (Space::Waiting, waiting_key(lane, due, offset)),
+        (None, Some(key)) => (Space::Parked, parked_key(lane, key, offset)),
+        (None, None) => (Space::Ready, ready_key(lane, offset)),
+    }
+}
+
 impl Plan {
     fn set(&mut self, space: Space, key: Vec<u8>, value: impl Into<Slice>) {
         self.ops.push(Op { space, key, value: Some(value.into()) });
@@ -162,31 +178,28 @@ impl Plan {
         self.ops.push(Op { space, key, value: None });
     }
 
-    fn put(&mut self, pending: &Pending, replaces: Option<Option<Timestamp>>) -> Result<(), Error> {
-        let Pending { lane, offset, due, bytes, .. } = *pending;
+    fn put(&mut self, pending: &Pending, replaces: Option<Place>) -> Result<(), Error> {
+        let Pending { lane, offset, bytes, .. } = *pending;
+        let place = pending.place();
         if let Some(old) = replaces {
             self.remove(lane, offset, old, bytes);
         }
         let value = write_entry(pending)?;
-        match due {
-            None => self.set(Space::Ready, ready_key(lane, offset), value),
-            Some(due) => {
-                self.set(Space::Waiting, waiting_key(lane, due, offset), value);
-                self.set(Space::Held, held_key(lane, offset, None), []);
-            }
+        let (space, key) = where_of(lane, offset, place);
+        self.set(space, key, value);
+        if space != Space::Ready {
+            self.set(Space::Held, held_key(lane, offset, None), []);
         }
-        self.deltas.push(Delta::Entry { lane, due, offset, bytes, comes: true });
+        self.deltas.push(Delta::Entry { lane, place, offset, bytes, comes: true });
         Ok(())
     }
 
-    fn remove(&mut self, lane: LaneId, offset: Offset, due: Option<Timestamp>, bytes: u32) {
-        match due {
-            None => self.unset(Space::Ready, ready_key(lane, offset)),
-            Some(due) => {
-                self.unset(Space::Waiting, waiting_key(lane, due, offset));
-                self.unset(Space::Held, held_key(lane, offset, None));
-            }
+    fn remove(&mut self, lane: LaneId, offset: Offset, place: Place, bytes: u32) {
+        let (space, key) = where_of(lane, offset, place);
+        self.unset(space, key);
+        if space != Space::Ready {
+            self.unset(Space::Held, held_key(lane, offset, None));
         }
-        self.deltas.push(Delta::Entry { lane, due, offset, bytes, comes: false });
+        self.deltas.push(Delta::Entry { lane, place, offset, bytes, comes: false });
     }
 }

@@ -15,30 +15,39 @@
 //! | `versions` | route u32, bus u16, from u64 | 1, postcard of `RouteVersion` |
 //! | `ready` | lane (bus u16, route u32, run u32), offset u64 | entry |
 //! | `waiting` | lane, due u64, offset u64 | entry |
-//! | `dead` | epoch u64, lane, offset u64 | 1, postcard of `DeadLetter` |
-//! | `held` | bus u16, offset u64, route u32, run u32 | empty: an entry in `waiting` |
+//! | `parked` | lane, order key u64, offset u64 | entry |
+//! | `keys` | lane, order key u64 | 1, postcard of `KeyLetters` |
+//! | `dead` | epoch u64, lane, offset u64 | 1, postcard of `DeadLetter`; or 2, the same and of `LetterOrder` |
+//! | `held` | bus u16, offset u64, route u32, run u32 | empty: an entry in `waiting` or `parked` |
 //! | | the same, epoch u64 | empty: a dead letter |
 //!
-//! An entry is: 1, `opened_ms` and `bytes` as varints, and, when anything was tried, postcard of
-//! `Attempts`. One that was never tried takes 18 bytes of key and 3 to 9 of value (16 at most).
+//! An entry is: a tag, `opened_ms` and `bytes` as varints, and, when anything was tried, postcard of
+//! `Attempts`. One that was never tried takes 18 bytes of key and 3 to 9 of value (16 at most). The tag is
+//! 1, and 2 more for one that is late; one more says that an order key of 8 bytes follows it: so a waiting
+//! entry says which key waits for it.
 //!
 //! `held` answers which records of a stretch of the log are needed, where `waiting` is ordered by due
-//! time and `dead` by epoch and lane. Entries in `ready` have no key there: a lane's are in order of
-//! offset already.
+//! time, `parked` by key, and `dead` by epoch and lane. Entries in `ready` have no key there: a lane's are
+//! in order of offset already.
 //!
-//! An entry is in exactly one of `ready` and `waiting`, which is why a change names the due time of the
-//! entry it replaces: nothing has to be read to write.
+//! An entry is in exactly one of `ready`, `waiting` and `parked`, which is why a change names the place of
+//! the entry it replaces: nothing has to be read to write.
+//!
+//! Version 1 of all of this knew no order: a ledger of it is one of version 2 with nothing parked, and
+//! becomes one when it is opened.
 
 use fjall::Slice;
 use router_core::{
     clock::Timestamp,
-    id::{BusId, DeliveryId, Epoch, LaneId, Offset, RouteId, RunId},
-    store::{Attempts, Error, Pause, Pending},
+    id::{BusId, DeliveryId, Epoch, LaneId, Offset, OrderKey, RouteId, RunId},
+    store::{Attempts, DeadLetter, Error, Pause, Pending, Place},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The version of all keys and values.
-pub(super) const FORMAT: u8 = 1;
+pub(super) const FORMAT: u8 = 2;
+/// The version before, which is read too.
+pub(super) const FORMAT_UNORDERED: u8 = 1;
 
 pub(super) const META_FORMAT: &[u8] = b"format";
 pub(super) const META_EPOCH: &[u8] = b"epoch";
@@ -53,6 +62,12 @@ pub(super) const META_RUN: &[u8] = b"run/";
 pub(super) const META_PAUSE: &[u8] = b"pause/";
 
 const ENTRY: u8 = 1;
+/// Added to the tag of an entry with an order key.
+const KEYED: u8 = 1;
+/// Added to the tag of an entry that is late.
+const LATE: u8 = 2;
+/// A dead letter with its order.
+const ORDERED: u8 = 2;
 
 pub(super) fn damaged(place: &str, what: impl Into<Box<str>>) -> Error {
     Error::Damaged { place: format!("the ledger's {place}").into(), what: what.into() }
@@ -77,6 +92,19 @@ pub(super) fn waiting_key(lane: LaneId, due: Timestamp, offset: Offset) -> Vec<u
     let mut key = Vec::with_capacity(26);
     push_lane(&mut key, lane);
     key.extend(due.0.to_be_bytes());
+    key.extend(offset.0.to_be_bytes());
+    key
+}
+
+pub(super) fn order_key(lane: LaneId, order: OrderKey) -> Vec<u8> {
+    let mut key = Vec::with_capacity(26);
+    push_lane(&mut key, lane);
+    key.extend(order.0.to_be_bytes());
+    key
+}
+
+pub(super) fn parked_key(lane: LaneId, order: OrderKey, offset: Offset) -> Vec<u8> {
+    let mut key = order_key(lane, order);
     key.extend(offset.0.to_be_bytes());
     key
 }
@@ -197,15 +225,23 @@ fn whole<T>(place: &str, mut key: &[u8], take: impl Fn(&mut &[u8]) -> Option<T>)
         .ok_or_else(|| damaged(place, format!("key {all:02x?} has a wrong length")))
 }
 
-/// The lane, due time and offset of an entry, by its key.
-pub(super) type EntryKey = (LaneId, Option<Timestamp>, Offset);
+/// The lane, place and offset of an entry, by its key; a waiting one's value has its order key.
+pub(super) type EntryKey = (LaneId, Place, Offset);
 
 pub(super) fn read_ready_key(key: &[u8]) -> Result<EntryKey, Error> {
-    whole("ready", key, |k| Some((take_lane(k)?, None, Offset(take_u64(k)?))))
+    whole("ready", key, |k| Some((take_lane(k)?, Place::default(), Offset(take_u64(k)?))))
 }
 
 pub(super) fn read_waiting_key(key: &[u8]) -> Result<EntryKey, Error> {
-    whole("waiting", key, |k| Some((take_lane(k)?, Some(Timestamp(take_u64(k)?)), Offset(take_u64(k)?))))
+    whole("waiting", key, |k| Some((take_lane(k)?, Some(Timestamp(take_u64(k)?)).into(), Offset(take_u64(k)?))))
+}
+
+pub(super) fn read_parked_key(key: &[u8]) -> Result<EntryKey, Error> {
+    whole("parked", key, |k| Some((take_lane(k)?, Place::parked(OrderKey(take_u64(k)?)), Offset(take_u64(k)?))))
+}
+
+pub(super) fn read_order_key(key: &[u8]) -> Result<(LaneId, OrderKey), Error> {
+    whole("keys", key, |k| Some((take_lane(k)?, OrderKey(take_u64(k)?))))
 }
 
 pub(super) fn read_dead_key(key: &[u8]) -> Result<DeliveryId, Error> {
@@ -234,15 +270,20 @@ fn append(value: Vec<u8>, what: &impl Serialize) -> Result<Vec<u8>, Error> {
 }
 
 pub(super) fn write_entry(pending: &Pending) -> Result<Slice, Error> {
-    let value = append(vec![ENTRY], &(pending.opened_ms, pending.bytes))?;
+    // What is parked has its order key where it stands.
+    let key = pending.key.filter(|_| pending.due.is_some());
+    let tag = ENTRY + if key.is_some() { KEYED } else { 0 } + if pending.late { LATE } else { 0 };
+    let mut head = vec![tag];
+    head.extend(key.iter().flat_map(|key| key.0.to_be_bytes()));
+    let value = append(head, &(pending.opened_ms, pending.bytes))?;
     let value = if pending.attempts == Attempts::default() { value } else { append(value, &pending.attempts)? };
     Ok(value.into())
 }
 
 /// The key and the bytes of an entry.
-pub(super) fn read_entry_head(key: EntryKey, value: &[u8]) -> Result<(EntryKey, u32), Error> {
-    let ((_, bytes), _) = entry_head(key, value)?;
-    Ok((key, bytes))
+pub(super) fn read_entry_head((lane, place, offset): EntryKey, value: &[u8]) -> Result<(EntryKey, u32), Error> {
+    let head = entry_head((lane, place, offset), value)?;
+    Ok(((lane, Place { key: place.key.or(head.key), ..place }, offset), head.bytes))
 }
 
 fn entry_damaged((lane, _, offset): EntryKey, what: impl Into<Box<str>>) -> Error {
@@ -250,21 +291,49 @@ fn entry_damaged((lane, _, offset): EntryKey, what: impl Into<Box<str>>) -> Erro
     damaged(&place, what)
 }
 
-/// When it was opened, its bytes, and the rest of the value.
-fn entry_head(key: EntryKey, value: &[u8]) -> Result<((u64, u32), &[u8]), Error> {
-    let Some((&ENTRY, rest)) = value.split_first() else {
-        let what = format!("its version is {:?}, this program reads {ENTRY}", value.first());
+/// What stands before the attempts of an entry, and the rest of its value.
+struct Head<'a> {
+    late: bool,
+    key: Option<OrderKey>,
+    opened_ms: u64,
+    bytes: u32,
+    rest: &'a [u8],
+}
+
+fn entry_head(key: EntryKey, value: &[u8]) -> Result<Head<'_>, Error> {
+    let last = ENTRY + KEYED + LATE;
+    let Some((tag, mut rest)) = value.split_first().filter(|(tag, _)| (ENTRY..=last).contains(*tag)) else {
+        let what = format!("its version is {:?}, this program reads {ENTRY} to {last}", value.first());
         return Err(entry_damaged(key, what));
     };
-    postcard::take_from_bytes(rest).map_err(|e| entry_damaged(key, e.to_string()))
+    let flags = tag - ENTRY;
+    let order = match flags & KEYED {
+        0 => None,
+        _ => Some(take_u64(&mut rest).map(OrderKey).ok_or_else(|| entry_damaged(key, "its order key is cut short"))?),
+    };
+    let ((opened_ms, bytes), rest) = postcard::take_from_bytes(rest).map_err(|e| entry_damaged(key, e.to_string()))?;
+    Ok(Head { late: flags & LATE != 0, key: order, opened_ms, bytes, rest })
 }
 
 pub(super) fn read_entry(key: EntryKey, value: &[u8]) -> Result<Pending, Error> {
-    let ((opened_ms, bytes), rest) = entry_head(key, value)?;
+    let Head { late, key: order, opened_ms, bytes, rest } = entry_head(key, value)?;
     let attempts = if rest.is_empty() { Ok(Attempts::default()) } else { postcard::from_bytes(rest) };
     let attempts = attempts.map_err(|e| entry_damaged(key, e.to_string()))?;
-    let (lane, due, offset) = key;
-    Ok(Pending { lane, offset, due, opened_ms, bytes, attempts })
+    let (lane, place, offset) = key;
+    Ok(Pending { lane, offset, due: place.due, key: place.key.or(order), late, opened_ms, bytes, attempts })
+}
+
+pub(super) fn write_letter(letter: &DeadLetter) -> Result<Slice, Error> {
+    let Some(order) = &letter.order else { return write_value(letter) };
+    Ok(append(append(vec![ORDERED], letter)?, order)?.into())
+}
+
+pub(super) fn read_letter(value: &[u8]) -> Result<DeadLetter, Error> {
+    const PLACE: &str = "dead letter";
+    let Some((&ORDERED, rest)) = value.split_first() else { return read_value(PLACE, value) };
+    let broken = |e: postcard::Error| damaged(PLACE, e.to_string());
+    let (letter, rest): (DeadLetter, _) = postcard::take_from_bytes(rest).map_err(broken)?;
+    Ok(DeadLetter { order: Some(postcard::from_bytes(rest).map_err(broken)?), ..letter })
 }
 
 /// A value that is postcard after the version byte.
@@ -291,6 +360,8 @@ mod tests {
             lane,
             offset: Offset(1 << 40),
             due: None,
+            key: None,
+            late: false,
             opened_ms: month_ms,
             bytes: 2000,
             attempts: Attempts::default(),
@@ -309,7 +380,7 @@ mod tests {
 
     #[test]
     fn value_of_another_version_is_refused_by_name() {
-        let key = (LaneId { bus: BusId(1), route: RouteId(2), run: RunId(0) }, None, Offset(7));
+        let key = (LaneId { bus: BusId(1), route: RouteId(2), run: RunId(0) }, Place::default(), Offset(7));
         let error = read_entry(key, &[9, 0]).unwrap_err().to_string();
         assert!(error.contains("offset 7") && error.contains("version is Some(9)"), "{error}");
     }

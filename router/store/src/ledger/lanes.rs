@@ -10,9 +10,8 @@
 use std::collections::BTreeMap;
 
 use router_core::{
-    clock::Timestamp,
-    id::{BusId, LaneId, Offset, RouteId, RunId},
-    store::LaneCount,
+    id::{BusId, LaneId, Offset, OrderKey, RouteId, RunId},
+    store::{LaneCount, Place},
 };
 
 #[derive(Debug, Default)]
@@ -33,8 +32,11 @@ pub(super) enum Kind {
 struct Lane {
     ready: Side,
     waiting: Side,
-    /// Of both, by their events' bodies.
+    parked: u64,
+    /// Of all three, by their events' bodies.
     bytes: u64,
+    /// Keys with parked entries, or that entries with a due time stand for: how many of each.
+    keys: BTreeMap<OrderKey, [u64; 2]>,
     dead_letters: u64,
 }
 
@@ -52,6 +54,15 @@ impl Default for Side {
 }
 
 impl Lane {
+    fn count_key(&mut self, key: OrderKey, parked: bool, comes: bool) {
+        let counts = self.keys.entry(key).or_default();
+        let [of_parked, of_waiting] = counts;
+        count(if parked { of_parked } else { of_waiting }, comes);
+        if *counts == [0, 0] {
+            self.keys.remove(&key);
+        }
+    }
+
     fn side(&mut self, kind: Kind) -> &mut Side {
         match kind {
             Kind::Ready => &mut self.ready,
@@ -63,7 +74,7 @@ impl Lane {
 /// A change of the counts: the entry or dead letter that comes (+1) or goes (-1).
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Delta {
-    Entry { lane: LaneId, due: Option<Timestamp>, offset: Offset, bytes: u32, comes: bool },
+    Entry { lane: LaneId, place: Place, offset: Offset, bytes: u32, comes: bool },
     DeadLetter { lane: LaneId, comes: bool },
 }
 
@@ -80,8 +91,13 @@ fn count(n: &mut u64, comes: bool) {
     *n = if comes { n.saturating_add(1) } else { n.saturating_sub(1) };
 }
 
-fn side_of(due: Option<Timestamp>, offset: Offset) -> (Kind, u64) {
-    due.map_or((Kind::Ready, offset.0), |due| (Kind::Waiting, due.0))
+/// Where it is searched for; `None` for what is parked, which is looked for by its key.
+fn side_of(place: Place, offset: Offset) -> Option<(Kind, u64)> {
+    match (place.due, place.key) {
+        (Some(due), _) => Some((Kind::Waiting, due.0)),
+        (None, Some(_)) => None,
+        (None, None) => Some((Kind::Ready, offset.0)),
+    }
 }
 
 impl Lanes {
@@ -90,8 +106,9 @@ impl Lanes {
         self.commits = self.commits.wrapping_add(1);
         self.committing = true;
         for delta in deltas {
-            if let Delta::Entry { lane, due, offset, comes: true, .. } = *delta {
-                let (kind, at) = side_of(due, offset);
+            if let Delta::Entry { lane, place, offset, comes: true, .. } = *delta
+                && let Some((kind, at)) = side_of(place, offset)
+            {
                 let side = self.lanes.entry(lane).or_default().side(kind);
                 side.floor = side.floor.min(at);
             }
@@ -111,19 +128,26 @@ impl Lanes {
         let (Delta::Entry { lane: id, .. } | Delta::DeadLetter { lane: id, .. }) = delta;
         let lane = self.lanes.entry(id).or_default();
         match delta {
-            Delta::Entry { due, offset, bytes, comes, .. } => {
-                let (kind, at) = side_of(due, offset);
+            Delta::Entry { place, offset, bytes, comes, .. } => {
                 let bytes = u64::from(bytes);
                 lane.bytes = if comes { lane.bytes + bytes } else { lane.bytes.saturating_sub(bytes) };
-                let side = lane.side(kind);
-                count(&mut side.count, comes);
-                if comes {
-                    side.floor = side.floor.min(at);
+                if let Some(key) = place.key {
+                    lane.count_key(key, place.due.is_none(), comes);
+                }
+                match side_of(place, offset) {
+                    Some((kind, at)) => {
+                        let side = lane.side(kind);
+                        count(&mut side.count, comes);
+                        if comes {
+                            side.floor = side.floor.min(at);
+                        }
+                    }
+                    None => count(&mut lane.parked, comes),
                 }
             }
             Delta::DeadLetter { comes, .. } => count(&mut lane.dead_letters, comes),
         }
-        if lane.ready.count == 0 && lane.waiting.count == 0 && lane.dead_letters == 0 {
+        if lane.ready.count == 0 && lane.waiting.count == 0 && lane.parked == 0 && lane.dead_letters == 0 {
             self.lanes.remove(&id);
         }
     }
@@ -149,10 +173,16 @@ impl Lanes {
         }
     }
 
-    /// Lanes with entries: how many are ready, how many wait, and the bytes of both.
-    pub fn pending(&self) -> Vec<(LaneId, [u64; 3])> {
-        let lanes = self.lanes.iter().map(|(id, lane)| (*id, [lane.ready.count, lane.waiting.count, lane.bytes]));
-        lanes.filter(|(_, [ready, waiting, _])| ready + waiting > 0).collect()
+    /// Lanes with entries: how many are ready, wait, and are parked, and the bytes of all.
+    pub fn pending(&self) -> Vec<(LaneId, [u64; 4])> {
+        let counts = |lane: &Lane| [lane.ready.count, lane.waiting.count, lane.parked, lane.bytes];
+        let lanes = self.lanes.iter().map(|(id, lane)| (*id, counts(lane)));
+        lanes.filter(|(_, [ready, waiting, parked, _])| ready + waiting + parked > 0).collect()
+    }
+
+    /// Keys with entries: how many are parked under each, and for how many it waits.
+    pub fn keys(&self) -> impl Iterator<Item = ((LaneId, OrderKey), [u64; 2])> {
+        self.lanes.iter().flat_map(|(id, lane)| lane.keys.iter().map(|(key, counts)| ((*id, *key), *counts)))
     }
 
     /// Lanes of a bus that may have a ready entry below `next`, and from where on.
@@ -167,7 +197,7 @@ impl Lanes {
     pub fn counts(&self) -> Vec<LaneCount> {
         let lanes = self.lanes.iter().map(|(id, lane)| LaneCount {
             lane: *id,
-            pending: lane.ready.count + lane.waiting.count,
+            pending: lane.ready.count + lane.waiting.count + lane.parked,
             dead_letters: lane.dead_letters,
         });
         lanes.filter(|c| c.pending + c.dead_letters > 0).collect()
@@ -181,7 +211,7 @@ mod tests {
     const LANE: LaneId = LaneId { bus: BusId(1), route: RouteId(2), run: RunId(0) };
 
     fn ready(offset: u64, comes: bool) -> Delta {
-        Delta::Entry { lane: LANE, due: None, offset: Offset(offset), bytes: 1, comes }
+        Delta::Entry { lane: LANE, place: Place::default(), offset: Offset(offset), bytes: 1, comes }
     }
 
     fn commit(lanes: &mut Lanes, deltas: &[Delta]) {

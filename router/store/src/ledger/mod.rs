@@ -33,7 +33,7 @@ use async_trait::async_trait;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use router_core::{
     clock::Timestamp,
-    id::{BusId, BusName, Epoch, LaneId, Offset},
+    id::{BusId, BusName, Epoch, LaneId, Offset, OrderKey},
     store::{Change, DeadLetter, Durability, Error, LaneCount, Ledger, Needed, Page, Pending, Selection, State},
 };
 
@@ -113,6 +113,8 @@ struct Inner {
     versions: Keyspace,
     ready: Keyspace,
     waiting: Keyspace,
+    parked: Keyspace,
+    keys: Keyspace,
     dead: Keyspace,
     held: Keyspace,
     dir: PathBuf,
@@ -279,7 +281,7 @@ fn create(dir: &Path) -> Result<(), Error> {
         getrandom::fill(&mut drawn).map_err(|e| io::Error::other(format!("no randomness for the epoch: {e}")))?;
         let (epoch, secret) = drawn.split_at(8);
         let db = database(&new)?;
-        for name in ["versions", "ready", "waiting", "dead", "held"] {
+        for name in ["versions", "ready", "waiting", "parked", "keys", "dead", "held"] {
             space(&db, name)?;
         }
         let meta = space(&db, "meta")?;
@@ -316,7 +318,7 @@ fn space(db: &Database, name: &str) -> Result<Keyspace, fjall::Error> {
     let compaction = || Arc::new(fjall::compaction::Leveled::default().with_table_target_size(TABLE_BYTES));
     match name {
         // Entries are only ever scanned: a filter over them would be memory for nothing.
-        "ready" | "waiting" | "held" => db.keyspace(name, || {
+        "ready" | "waiting" | "parked" | "held" => db.keyspace(name, || {
             let options = options().max_memtable_size(ENTRIES_BUFFER_BYTES).compaction_strategy(compaction());
             options.filter_policy(FilterPolicy::disabled())
         }),
@@ -332,6 +334,11 @@ impl Inner {
         let get = |key: &[u8]| meta.get(key).map_err(read_error);
         match get(codec::META_FORMAT)?.as_deref() {
             Some([codec::FORMAT]) => {}
+            Some([codec::FORMAT_UNORDERED]) => {
+                // The program before cannot see what is parked: it is kept from opening this from now on.
+                meta.insert(codec::META_FORMAT, [codec::FORMAT]).map_err(refuse)?;
+                db.persist(PersistMode::SyncAll).map_err(refuse)?;
+            }
             Some([version]) => {
                 let reads = codec::FORMAT;
                 let what = format!("it is {version}, this program reads {reads}; use a newer gocoffee");
@@ -346,6 +353,8 @@ impl Inner {
             versions: space(&db, "versions").map_err(refuse)?,
             ready: space(&db, "ready").map_err(refuse)?,
             waiting: space(&db, "waiting").map_err(refuse)?,
+            parked: space(&db, "parked").map_err(refuse)?,
+            keys: space(&db, "keys").map_err(refuse)?,
             dead: space(&db, "dead").map_err(refuse)?,
             held: space(&db, "held").map_err(refuse)?,
             epoch: Epoch(codec::read_u64("epoch", &epoch)?),
@@ -382,10 +391,11 @@ impl Inner {
                 codec::read_entry_head(read(&key)?, &value)
             })
         };
-        for entry in entries(&self.ready, codec::read_ready_key).chain(entries(&self.waiting, codec::read_waiting_key))
-        {
-            let ((lane, due, offset), bytes) = entry?;
-            lanes.apply(Delta::Entry { lane, due, offset, bytes, comes: true });
+        let ready = entries(&self.ready, codec::read_ready_key);
+        let waiting = entries(&self.waiting, codec::read_waiting_key);
+        for entry in ready.chain(waiting).chain(entries(&self.parked, codec::read_parked_key)) {
+            let ((lane, place, offset), bytes) = entry?;
+            lanes.apply(Delta::Entry { lane, place, offset, bytes, comes: true });
             let pending = &mut spans.entry(lane.bus).or_default().pending;
             let (low, high) = pending.unwrap_or((offset, offset));
             *pending = Some((low.min(offset), high.max(offset)));
@@ -443,6 +453,15 @@ impl Ledger for DiskLedger {
 
     async fn due(&self, lane: LaneId, now: Timestamp, count_max: usize) -> Result<Vec<Pending>, Error> {
         self.read(move |inner| inner.due(lane, now, count_max)).await
+    }
+
+    async fn parked(
+        &self,
+        lane: LaneId,
+        range: Range<(OrderKey, Offset)>,
+        count_max: usize,
+    ) -> Result<Vec<Pending>, Error> {
+        self.read(move |inner| inner.parked(lane, range, count_max)).await
     }
 
     async fn next_due(&self, lane: LaneId, after: Timestamp) -> Result<Option<Timestamp>, Error> {

@@ -1,24 +1,25 @@
 //! The port's reads: each from one snapshot.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ops::{Range, RangeInclusive},
 };
 
 use fjall::{Guard, Readable, Snapshot};
 use router_core::{
     clock::Timestamp,
-    id::{BusId, BusName, Epoch, LaneId, Offset, RouteId, RouteName},
+    id::{BusId, BusName, Epoch, LaneId, Offset, OrderKey, RouteId, RouteName},
     replay::Run,
-    store::{DeadLetter, Epochs, Error, LaneState, Needed, Page, Pending, RouteVersion, Selection, State},
+    store::{DeadLetter, Epochs, Error, KeyState, LaneState, Needed, Page, Pending, RouteVersion, Selection, State},
 };
 
 use super::{
     Inner,
     codec::{
         META_BUS, META_EPOCH_FIRST, META_EPOCHS, META_PAUSE, META_ROUTE, META_RUN, META_RUNNING, damaged, dead_key,
-        held_from, read_entry, read_epochs_key, read_held_key, read_pause, read_ready_key, read_u16, read_u32,
-        read_u64, read_value, read_waiting_key, ready_key, waiting_key,
+        held_from, parked_key, read_entry, read_epochs_key, read_held_key, read_letter, read_order_key,
+        read_parked_key, read_pause, read_ready_key, read_u16, read_u32, read_u64, read_value, read_waiting_key,
+        ready_key, waiting_key,
     },
     lanes::{Kind, Search},
     lock, read_error,
@@ -34,6 +35,11 @@ fn entry(kind: Kind, guard: Guard) -> Result<Pending, Error> {
         Kind::Waiting => read_waiting_key(&key)?,
     };
     read_entry(key, &value)
+}
+
+fn parked(guard: Guard) -> Result<Pending, Error> {
+    let (key, value) = guard.into_inner().map_err(read_error)?;
+    read_entry(read_parked_key(&key)?, &value)
 }
 
 fn waiting_range(lane: LaneId, from: u64, to: Timestamp) -> RangeInclusive<Vec<u8>> {
@@ -81,6 +87,20 @@ impl Inner {
         Ok(found)
     }
 
+    pub(super) fn parked(
+        &self,
+        lane: LaneId,
+        range: Range<(OrderKey, Offset)>,
+        count_max: usize,
+    ) -> Result<Vec<Pending>, Error> {
+        let Range { start, end } = range;
+        if count_max == 0 || end <= start {
+            return Ok(Vec::new());
+        }
+        let keys = parked_key(lane, start.0, start.1)..parked_key(lane, end.0, end.1);
+        self.db.snapshot().range(&self.parked, keys).take(count_max).map(parked).collect()
+    }
+
     pub(super) fn next_due(&self, lane: LaneId, after: Timestamp) -> Result<Option<Timestamp>, Error> {
         let Some(from) = after.0.checked_add(1) else { return Ok(None) };
         self.due_from(lane, from)
@@ -96,7 +116,7 @@ impl Inner {
 
     pub(super) fn dead_letters(&self, which: &Selection, page: Page) -> Result<Vec<DeadLetter>, Error> {
         let snapshot = self.db.snapshot();
-        let letter = |value: &[u8]| read_value::<DeadLetter>("dead letter", value);
+        let letter = |value: &[u8]| read_letter(value);
         if let Some(ids) = &which.ids {
             let mut ids = ids.clone();
             ids.sort_unstable();
@@ -163,10 +183,11 @@ impl Inner {
             read_pause(&key, &value)
         });
         let pending = lock(&self.lanes).pending();
-        let lanes = pending.into_iter().map(|(lane, [ready, waiting, bytes])| {
+        let lanes = pending.into_iter().map(|(lane, [ready, waiting, parked, bytes])| {
             let first = self.ready(lane, Offset(0), 1)?;
             let due_first = self.due_from(lane, 0)?;
-            Ok(LaneState { lane, ready, waiting, bytes, ready_first: first.first().map(|p| p.offset), due_first })
+            let ready_first = first.first().map(|p| p.offset);
+            Ok(LaneState { lane, ready, waiting, parked, bytes, ready_first, due_first })
         });
         Ok(State {
             epoch: self.epoch,
@@ -181,7 +202,22 @@ impl Inner {
             pauses: pauses.collect::<Result<_, _>>()?,
             lanes: lanes.collect::<Result<_, Error>>()?,
             runs: self.runs(&snapshot)?,
+            keys: self.keys(&snapshot)?,
         })
+    }
+
+    fn keys(&self, snapshot: &Snapshot) -> Result<Vec<KeyState>, Error> {
+        let empty = |lane, key| KeyState { lane, key, parked: 0, waiting: 0, letters: None };
+        let mut keys: BTreeMap<(LaneId, OrderKey), KeyState> = BTreeMap::new();
+        for ((lane, key), [parked, waiting]) in lock(&self.lanes).keys() {
+            keys.insert((lane, key), KeyState { parked, waiting, ..empty(lane, key) });
+        }
+        for guard in snapshot.iter(&self.keys) {
+            let (key, value) = guard.into_inner().map_err(read_error)?;
+            let (lane, key) = read_order_key(&key)?;
+            keys.entry((lane, key)).or_insert(empty(lane, key)).letters = Some(read_value("order key", &value)?);
+        }
+        Ok(keys.into_values().collect())
     }
 
     fn runs(&self, snapshot: &Snapshot) -> Result<Vec<Run>, Error> {
@@ -209,6 +245,12 @@ impl Inner {
                 if lost(pending.offset) {
                     found.push(pending);
                 }
+            }
+        }
+        for guard in snapshot.prefix(&self.parked, bus.0.to_be_bytes()) {
+            let pending = parked(guard)?;
+            if lost(pending.offset) {
+                found.push(pending);
             }
         }
         Ok(found)

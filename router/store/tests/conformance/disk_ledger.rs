@@ -4,6 +4,7 @@ use std::fs;
 
 use async_trait::async_trait;
 use router_core::{
+    clock::Timestamp,
     id::{BusId, BusName, Offset},
     store::{Change, Durability, Error, Ledger},
 };
@@ -100,7 +101,31 @@ async fn format_from_the_future_is_refused_by_name() {
     db.keyspace("meta", Default::default).unwrap().insert("format", [9]).unwrap();
     drop(db);
     let error = DiskLedger::open(&path, Options::default()).unwrap_err().to_string();
-    assert!(error.contains("format: it is 9, this program reads 1; use a newer gocoffee"), "{error}");
+    assert!(error.contains("format: it is 9, this program reads 2; use a newer gocoffee"), "{error}");
+}
+
+/// It knew no order: what is in it is as it was, and the program of that time is kept out from then on.
+#[tokio::test]
+async fn ledger_of_the_format_before_order_opens_and_becomes_one_of_now() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("ledger");
+    let set = |format: u8| {
+        let db = fjall::Database::builder(&path).open().unwrap();
+        let meta = db.keyspace("meta", Default::default).unwrap();
+        let before = meta.get("format").unwrap().unwrap().to_vec();
+        meta.insert("format", [format]).unwrap();
+        before
+    };
+    let put = Change::Put { pending: pending(lane(1), 1, Some(5)), replaces: None };
+    let ledger = DiskLedger::open(&path, Options::default()).unwrap();
+    let epoch = ledger.state().await.unwrap().epoch;
+    ledger.commit(epoch, vec![put], Durability::Now).await.unwrap();
+    ledger.close().await.unwrap();
+    set(1);
+    let ledger = DiskLedger::open(&path, Options::default()).unwrap();
+    assert_eq!(ledger.due(lane(1), Timestamp(5), 9).await.unwrap(), [pending(lane(1), 1, Some(5))]);
+    ledger.close().await.unwrap();
+    assert_eq!(set(2), [2]);
 }
 
 #[tokio::test]

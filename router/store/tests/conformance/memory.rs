@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use router_core::{
     clock::Timestamp,
     id::{BusId, BusName, Offset},
-    store::{Change, Durability, Error, Ledger, Log, Store},
+    store::{Change, Durability, Error, Ledger, Log, Place, Store},
 };
 use router_store::{
     conformance::{LedgerForm, LogForm, batch, bytes_of, lane, pending},
@@ -133,10 +133,10 @@ async fn crash_takes_the_newest_lazy_commits_and_no_event() {
 async fn commit_that_is_wrong_about_an_entry_poisons() {
     for wrong in [
         Change::Put { pending: pending(lane(1), 1, None), replaces: None },
-        Change::Put { pending: pending(lane(1), 1, None), replaces: Some(None) },
-        Change::Drop { lane: lane(1), offset: Offset(1), due: None, bytes: bytes_of(1) },
-        Change::Drop { lane: lane(1), offset: Offset(1), due: Some(Timestamp(5)), bytes: 7 },
-        Change::Drop { lane: lane(1), offset: Offset(2), due: None, bytes: bytes_of(2) },
+        Change::Put { pending: pending(lane(1), 1, None), replaces: Some(Place::default()) },
+        Change::Drop { lane: lane(1), offset: Offset(1), place: Place::default(), bytes: bytes_of(1) },
+        Change::Drop { lane: lane(1), offset: Offset(1), place: Some(Timestamp(5)).into(), bytes: 7 },
+        Change::Drop { lane: lane(1), offset: Offset(2), place: Place::default(), bytes: bytes_of(2) },
     ] {
         let ledger = MemoryStore::new().ledger();
         let epoch = ledger.state().await.unwrap().epoch;

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use proptest::{collection::vec, prelude::*};
 use router_core::{
     clock::Timestamp,
-    id::{BusId, BusName, LaneId, Offset, RouteId, RouteName, RunId},
+    id::{BusId, BusName, LaneId, Offset, OrderKey, RouteId, RouteName, RunId},
     replay::{RunEnd, RunState},
-    store::{Change, Durability, Ledger, Page, Pause, Pending, RouteVersion, Selection, State, Store},
+    store::{
+        Change, DeadLetter, Durability, KeyLetters, Ledger, LetterOrder, Page, Pause, Pending, Place, RouteVersion,
+        Selection, State, Store,
+    },
 };
 use router_store::{
     conformance::{attempts, bytes_of, dead_letter, lane, pending, replay_run},
@@ -19,12 +22,14 @@ use tempfile::TempDir;
 /// A change as it is drawn: what it replaces is filled in from what is there.
 #[derive(Clone, Debug)]
 enum Draw {
-    Put { route: u32, offset: u64, due: Option<u64>, tried: bool },
+    Put { route: u32, offset: u64, due: Option<u64>, key: Option<u64>, tried: bool, late: bool },
     Drop { nth: usize },
     Planned(u16, u64),
     Running(u64),
     PutLetter { route: u32, offset: u64, old: bool },
     DropLetter { route: u32, offset: u64 },
+    PutKey { route: u32, key: u64, letters: u32 },
+    DropKey { route: u32, key: u64 },
     Name(u16),
     PutVersion { route: u32, from: u64, gone: bool },
     DropVersion { route: u32, from: u64 },
@@ -42,8 +47,10 @@ enum Action {
 fn draw() -> impl Strategy<Value = Draw> {
     let due = prop_oneof![Just(None), (0..60u64).prop_map(Some)];
     prop_oneof![
-        6 => (1..4u32, 0..50u64, due, any::<bool>())
-            .prop_map(|(route, offset, due, tried)| Draw::Put { route, offset, due, tried }),
+        6 => (1..4u32, 0..50u64, due, proptest::option::of(0..4u64), any::<bool>(), any::<bool>())
+            .prop_map(|(route, offset, due, key, tried, late)| Draw::Put { route, offset, due, key, tried, late }),
+        1 => (1..4u32, 0..4u64, any::<u32>()).prop_map(|(route, key, letters)| Draw::PutKey { route, key, letters }),
+        1 => (1..4u32, 0..4u64).prop_map(|(route, key)| Draw::DropKey { route, key }),
         4 => any::<usize>().prop_map(|nth| Draw::Drop { nth }),
         1 => (1..3u16, 0..100u64).prop_map(|(bus, offset)| Draw::Planned(bus, offset)),
         1 => (0..100u64).prop_map(Draw::Running),
@@ -66,28 +73,38 @@ fn action() -> impl Strategy<Value = Action> {
 }
 
 /// The entries that are there, so that commits tell the truth about them.
-type Entries = BTreeMap<(LaneId, Offset), Option<Timestamp>>;
+type Entries = BTreeMap<(LaneId, Offset), Place>;
 
 fn change(entries: &mut Entries, draw: Draw) -> Option<Change> {
     Some(match draw {
-        Draw::Put { route, offset, due, tried } => {
-            let mut pending = pending(lane(route), offset, due);
+        Draw::Put { route, offset, due, key, tried, late } => {
+            let pending = pending(lane(route), offset, due);
+            let mut pending = Pending { key: key.map(OrderKey), late, ..pending };
             if tried {
                 pending = Pending { attempts: attempts(), ..pending };
             }
-            let replaces = entries.insert((pending.lane, pending.offset), pending.due);
+            let replaces = entries.insert((pending.lane, pending.offset), pending.place());
             Change::Put { pending, replaces }
         }
         Draw::Drop { nth } => {
             let (lane, offset) = *entries.keys().nth(nth % entries.len().max(1))?;
-            let due = entries.remove(&(lane, offset))?;
-            Change::Drop { lane, offset, due, bytes: bytes_of(offset.0) }
+            let place = entries.remove(&(lane, offset))?;
+            Change::Drop { lane, offset, place, bytes: bytes_of(offset.0) }
         }
         Draw::Planned(bus, offset) => Change::Planned(BusId(bus), Offset(offset)),
         Draw::Running(ms) => Change::Running(ms),
         Draw::PutLetter { route, offset, old } => {
-            Change::PutDeadLetter(Box::new(dead_letter(route, offset, if old { "too-old" } else { "refused" })))
+            let letter = dead_letter(route, offset, if old { "too-old" } else { "refused" });
+            let holds = (offset == 2).then_some(Timestamp(route.into()));
+            let order = LetterOrder { key: OrderKey(offset), counted: old, holds };
+            Change::PutDeadLetter(Box::new(DeadLetter { order: (offset > 1).then_some(order), ..letter }))
         }
+        Draw::PutKey { route, key, letters } => {
+            let (since, delivered) = (Timestamp(key + 1), Offset(route.into()));
+            let known = KeyLetters { letters, holding: letters / 2, since, delivered };
+            Change::PutKey(lane(route), OrderKey(key), known)
+        }
+        Draw::DropKey { route, key } => Change::DropKey(lane(route), OrderKey(key)),
         Draw::DropLetter { route, offset } => Change::DropDeadLetter(dead_letter(route, offset, "").id),
         Draw::Name(n) if n < 2 => Change::NameBus(BusName::new(&format!("bus-{n}")).unwrap(), BusId(n)),
         Draw::Name(n) => Change::NameRoute(RouteName::new(&format!("route-{n}")).unwrap(), RouteId(n.into())),
@@ -114,8 +131,8 @@ fn change(entries: &mut Entries, draw: Draw) -> Option<Change> {
 /// Everything that the port tells, but epoch and secret.
 async fn all_of(ledger: &dyn Ledger) -> String {
     let state = ledger.state().await.unwrap();
-    let State { running_ms, buses, routes, versions, pauses, lanes, runs, .. } = state;
-    let mut all = format!("{:#?}", (running_ms, buses, routes, versions, pauses, lanes, runs));
+    let State { running_ms, buses, routes, versions, pauses, lanes, runs, keys, .. } = state;
+    let mut all = format!("{:#?}", (running_ms, buses, routes, versions, pauses, lanes, runs, keys));
     all += &format!("{:#?}", ledger.count().await.unwrap());
     for bus in 0..3 {
         all += &format!("{:?}", ledger.planned(BusId(bus)).await.unwrap());
@@ -125,6 +142,8 @@ async fn all_of(ledger: &dyn Ledger) -> String {
             let next = Offset(at + u64::from(route) * 9);
             all += &format!("{:?}", ledger.needed(BusId(1), Offset(at)..next).await.unwrap());
             all += &format!("{:#?}", ledger.ready(lane(route), Offset(at), 7).await.unwrap());
+            let (from, to) = ((OrderKey(at % 3), Offset(at)), (OrderKey(at % 3 + at / 17), next));
+            all += &format!("{:#?}", ledger.parked(lane(route), from..to, 7).await.unwrap());
             all += &format!("{:#?}", ledger.due(lane(route), Timestamp(at), 7).await.unwrap());
             all += &format!("{:#?}", ledger.next_due(lane(route), Timestamp(at)).await.unwrap());
         }

@@ -129,7 +129,7 @@ async fn ledger_at_its_mark_never_meets_a_full_disk() {
             let first = (round - 3) * COUNT;
             let drop = |n: u64| {
                 let gone = entry(n);
-                Change::Drop { lane: gone.lane, offset: gone.offset, due: gone.due, bytes: gone.bytes }
+                Change::Drop { lane: gone.lane, offset: gone.offset, place: gone.place(), bytes: gone.bytes }
             };
             for part in 0..3 {
                 let range = first + part * COUNT..first + (part + 1) * COUNT;
@@ -208,7 +208,7 @@ async fn journals_do_not_count_for_the_budget() {
         let entries = || (round * 10_000..(round + 1) * 10_000).map(|n| pending(lane(1), n + 1, None));
         let put = entries().map(|pending| Change::Put { pending, replaces: None });
         ledger.commit(epoch, put.collect(), Durability::Lazy).await.unwrap();
-        let gone = |p: Pending| Change::Drop { lane: p.lane, offset: p.offset, due: p.due, bytes: p.bytes };
+        let gone = |p: Pending| Change::Drop { lane: p.lane, offset: p.offset, place: p.place(), bytes: p.bytes };
         ledger.commit(epoch, entries().map(gone).collect(), Durability::Lazy).await.unwrap();
     }
     let journals = std::fs::read_dir(dir.path().join("ledger")).unwrap().map(|file| {

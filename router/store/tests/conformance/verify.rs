@@ -43,6 +43,7 @@ async fn folder() -> TempDir {
             at: Timestamp(1),
             bytes: 1,
             attempts: Attempts::default(),
+            order: None,
         }))
     }));
     ledger.commit(epoch, changes, Durability::Now).await.unwrap();

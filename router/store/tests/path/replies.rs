@@ -100,6 +100,7 @@ fn asks(to: &Arc<Replier>, kind: Option<&str>, reply: Option<ReplySpec>) -> (Arc
         retry,
         backlog: Default::default(),
         reply,
+        order: None,
     };
     (to.clone(), route)
 }

@@ -5,13 +5,13 @@
 //! free. A lane that nothing can be delivered for does not come back for them before half of it is; one
 //! that has nothing in memory always gets a few, so that a crowd of others holds nobody up.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeSet};
 
 use super::{
     super::lane::{Lane, State},
     OpenSet,
 };
-use crate::settle::Gate;
+use crate::{settle::Gate, store::Change};
 
 /// Deliveries that a lane keeps in memory when it is crowded out.
 const KEPT: usize = 16;
@@ -42,8 +42,12 @@ impl OpenSet {
             return;
         }
         let mut excess = self.in_memory.saturating_sub(self.limits.total_max / 4 * 3);
-        let mut fullest: Vec<(usize, usize)> =
-            self.lanes.iter().enumerate().map(|(at, l)| (l.ready.len() + l.waiting.len(), at)).collect();
+        let mut fullest: Vec<(usize, usize)> = self
+            .lanes
+            .iter()
+            .enumerate()
+            .map(|(at, l)| (l.ready.len() + l.behind.len() + l.waiting.len(), at))
+            .collect();
         fullest.retain(|(held, _)| *held > KEPT);
         fullest.sort_unstable_by_key(|(held, at)| (Reverse(*held), *at));
         for (held, at) in fullest {
@@ -59,20 +63,30 @@ impl OpenSet {
 
     /// Gives the newest of what a lane holds to the ledger, where it stands as it is: what differed is in
     /// the changes of this commit already.
-    pub(super) fn give_back(&mut self, at: usize) {
+    pub(super) fn give_back(&mut self, at: usize, changes: &mut Vec<Change>) {
         let commit = self.committing;
+        let mut left = BTreeSet::new();
         let Some(lane) = self.lanes.get_mut(at) else { return };
         for _ in 0..std::mem::take(&mut lane.leave) {
             let waiting = || lane.waiting.last().map(|(_, offset)| *offset);
-            let Some(offset) = lane.ready.last().copied().or_else(waiting) else { return };
-            let Some(open) = lane.open.get(&offset) else { return };
-            let (state, Some(stored)) = (open.state, open.stored) else { return };
-            lane.remove(offset).map(|open| lane.walk_back(open.opened_ms)).unwrap_or_default();
+            let idle = lane.ready.last().max(lane.behind.last()).copied();
+            let Some(offset) = idle.or_else(waiting) else { break };
+            let Some(open) = lane.open.get(&offset) else { break };
+            let (state, Some(stored)) = (open.state, open.stored) else { break };
+            let Some(open) = lane.remove(offset) else { break };
+            lane.walk_back(open.opened_ms);
             self.in_memory = self.in_memory.saturating_sub(1);
+            self.spilled.insert(at);
+            if let Some(key) = open.key {
+                left.insert(key);
+                if lane.give_to_key(key, offset, &open, commit, changes) {
+                    continue;
+                }
+            }
             if let State::Waiting(due) = state {
                 self.timers.remove(&(due, at, offset));
             }
-            match stored {
+            match stored.due {
                 None => {
                     lane.ledger_from = if lane.ledger_ready == 0 { offset } else { lane.ledger_from.min(offset) };
                     lane.ledger_ready += 1;
@@ -88,7 +102,9 @@ impl OpenSet {
             // A read that is under way may have seen the entry that this commit replaces.
             lane.gone.insert(offset, commit);
             lane.readable_after = commit;
-            self.spilled.insert(at);
+        }
+        for key in left {
+            self.take_turn(at, key);
         }
     }
 }

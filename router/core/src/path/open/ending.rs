@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     codes,
-    id::{DeliveryId, LaneId, Offset, RouteName, RunId},
+    id::{DeliveryId, LaneId, Offset, OrderKey, RouteName, RunId},
     retain::{Backlog, Then},
     settle,
     store::{Attempts, Change, DeadLetter, Pending},
@@ -38,6 +38,8 @@ pub(in super::super) struct Ending {
     give: Option<Give>,
     /// Where a walk through the ready entries is; `None`: none goes on.
     walk: Option<Walk>,
+    /// Where the next look through what is parked begins.
+    parked_from: (OrderKey, Offset),
     /// No ready entry that is only in the ledger was opened before this running time.
     oldest_ms: u64,
     /// The route that says `hold` has told that it is full.
@@ -68,6 +70,10 @@ pub(in super::super) enum WalkOf {
     Ready(Offset),
     /// Waiting ones, those due first.
     Waiting,
+    /// Parked ones, from a key and an offset on.
+    Parked(OrderKey, Offset),
+    /// Those that are parked under a key, from an offset on and up to before another: the key ends whole.
+    Key(OrderKey, Offset, Offset),
 }
 
 /// What a read of a walk found.
@@ -113,6 +119,18 @@ impl Lane {
     /// Whether a walk could read now.
     fn readable(&self, committed: u64) -> bool {
         !self.paging && committed >= self.readable_after
+    }
+
+    /// Whether keys are dead-lettered whole.
+    fn ends_keys(&self) -> bool {
+        self.keys.as_ref().is_some_and(|keys| !keys.ending.is_empty())
+    }
+
+    /// Whether a ready entry that is only in the ledger may be past its age.
+    fn ready_is_old(&self, now: Now) -> bool {
+        let age_max = self.route.backlog.age_max.unwrap_or(Duration::MAX).min(self.route.retry.age_max);
+        let aged = aged_from(self.pause, self.ending.oldest_ms);
+        self.ledger_ready > 0 && aged.is_some_and(|from| age(from, now) >= age_max)
     }
 
     /// It owes so many bytes more.
@@ -229,8 +247,13 @@ impl OpenSet {
             let owing = self.lanes.get(at).filter(|l| l.owed() > 0 && self.run_sends(l.id.run));
             let Some(lane) = owing else { continue };
             let Some(target) = lane.target else { continue };
-            let offsets: Vec<Offset> =
-                lane.ready.iter().copied().chain(lane.waiting.iter().map(|(_, offset)| *offset)).collect();
+            let offsets: Vec<Offset> = lane
+                .ready
+                .iter()
+                .chain(lane.waiting.iter().map(|(_, offset)| offset))
+                .chain(&lane.behind)
+                .copied()
+                .collect();
             for offset in offsets {
                 self.expire(target, at, offset, now);
             }
@@ -240,13 +263,15 @@ impl OpenSet {
 
     fn look_through(&mut self, at: usize, now: Now) {
         let Some(lane) = self.lanes.get_mut(at) else { return };
-        let age_max = lane.route.backlog.age_max.unwrap_or(Duration::MAX).min(lane.route.retry.age_max);
         let tried = lane.target.and_then(|t| self.targets.get(t)).is_some_and(|goal| goal.tried_by(lane.id.run));
-        let Some(oldest_ms) = aged_from(lane.pause, lane.ending.oldest_ms) else { return };
-        if !tried || lane.ending.walk.is_some() {
+        if !tried || lane.is_paused() || lane.ending.walk.is_some() {
             return;
         }
-        let what = if lane.ledger_ready > 0 && age(oldest_ms, now) >= age_max {
+        let what = if lane.parked > 0 {
+            // What is parked stands in no order of age: it is looked through bit by bit.
+            let (key, from) = lane.ending.parked_from;
+            WalkOf::Parked(key, from)
+        } else if lane.ready_is_old(now) {
             WalkOf::Ready(lane.ledger_from)
         } else if lane.ledger_waiting > 0 {
             WalkOf::Waiting
@@ -273,12 +298,21 @@ impl OpenSet {
             if !lane.readable(committed) {
                 continue;
             }
-            let first = if lane.ledger_ready > 0 { WalkOf::Ready(lane.ledger_from) } else { WalkOf::Waiting };
-            let left = lane.ledger_ready > 0 || lane.ledger_waiting > 0;
+            if let Some(job) = self.end_next_key(at) {
+                return Some(job);
+            }
+            let Some(lane) = self.lanes.get_mut(at) else { continue };
+            let first = match () {
+                () if lane.parked > 0 => WalkOf::Parked(OrderKey(0), Offset(0)),
+                () if lane.ledger_ready > 0 => WalkOf::Ready(lane.ledger_from),
+                () => WalkOf::Waiting,
+            };
+            let left = lane.ledger_ready > 0 || lane.ledger_waiting > 0 || lane.parked > 0;
             let ends = lane.ending.give.is_some() || lane.ending.dropping;
             let begun = || ends.then_some(Walk { what: first, misses: 0, oldest_ms: u64::MAX });
             let Some(walk) = lane.ending.walk.or_else(begun).filter(|_| left) else {
-                if lane.fresh.is_empty() && !(lane.ending.dropping && lane.owed() > 0) {
+                let drops = lane.ending.dropping && lane.owed() > 0;
+                if lane.fresh.is_empty() && !drops && !lane.ends_keys() {
                     (lane.ending.walk, lane.ending.give) = (None, None);
                     self.walking.remove(&at);
                 }
@@ -322,7 +356,8 @@ impl OpenSet {
             // What is in flight may be delivered: it is not taken back.
             let ready = lane.ready.first().copied();
             let waiting = || lane.waiting.iter().map(|(_, offset)| *offset).min();
-            let Some(offset) = ready.into_iter().chain(waiting()).min() else { return };
+            let behind = lane.behind.first().copied();
+            let Some(offset) = ready.into_iter().chain(behind).chain(waiting()).min() else { return };
             if self.changes.len() >= CHANGES_MAX {
                 return;
             }
@@ -340,14 +375,18 @@ impl OpenSet {
         let committed = self.committed;
         let Some(lane) = self.lanes.get_mut(at) else { return };
         lane.paging = false;
+        if let WalkOf::Key(key, _, below) = walked.what {
+            return self.key_walked(at, (key, below), walked, now);
+        }
         let walk = lane.ending.walk.take().filter(|w| w.what == walked.what);
         let mut walk = walk.unwrap_or(Walk { what: walked.what, misses: 0, oldest_ms: u64::MAX });
         let (mut ended, mut front) = (0u64, matches!(walked.what, WalkOf::Ready(from) if from == lane.ledger_from));
-        let mut last = None;
+        let (mut last, mut last_key) = (None, None);
         for pending in walked.entries {
             let offset = pending.offset;
             last = Some(offset);
-            let seen = self.walk_over(at, pending, now);
+            last_key = pending.key.or(last_key);
+            let seen = self.walk_over(at, pending, None, now);
             let Some(lane) = self.lanes.get_mut(at) else { return };
             match seen {
                 Seen::Stays(opened_ms) => {
@@ -370,7 +409,22 @@ impl OpenSet {
             lane.readable_after = self.committing + 1;
         }
         let giving = lane.ending.give.is_some() || lane.ending.dropping;
+        let after = |lane: &Lane| {
+            let waiting = (lane.ledger_waiting > 0).then_some(WalkOf::Waiting);
+            let ready = lane.ready_is_old(now) || (giving && lane.ledger_ready > 0);
+            if ready { Some(WalkOf::Ready(lane.ledger_from)) } else { waiting }
+        };
         lane.ending.walk = match walked.what {
+            WalkOf::Parked(..) if !walked.exhausted && (giving || walk.misses < WALK_MISSES_MAX) => {
+                let from = (last_key.unwrap_or_default(), last.map_or(Offset(0), Offset::next));
+                Some(Walk { what: WalkOf::Parked(from.0, from.1), ..walk })
+            }
+            WalkOf::Parked(..) => {
+                let read_to = (last_key.unwrap_or_default(), last.map_or(Offset(0), Offset::next));
+                lane.ending.parked_from = if walked.exhausted { Default::default() } else { read_to };
+                after(lane).map(|what| Walk { what, misses: 0, oldest_ms: u64::MAX })
+            }
+            WalkOf::Key(..) => None,
             WalkOf::Ready(_) if !walked.exhausted && (giving || walk.misses < WALK_MISSES_MAX) => {
                 Some(Walk { what: WalkOf::Ready(last.map_or(Offset(0), Offset::next)), ..walk })
             }
@@ -383,7 +437,7 @@ impl OpenSet {
         };
         if lane.ending.walk.is_none() {
             lane.ending.give = None;
-            if !lane.ending.dropping {
+            if !lane.ending.dropping && !lane.ends_keys() {
                 self.walking.remove(&at);
             }
         }
@@ -393,17 +447,21 @@ impl OpenSet {
     }
 
     /// Ends an entry that is only in the ledger, if it must.
-    fn walk_over(&mut self, at: usize, pending: Pending, now: Now) -> Seen {
+    fn walk_over(&mut self, at: usize, pending: Pending, why: Option<(Code, Box<str>)>, now: Now) -> Seen {
         let next = self.committing + 1;
         let Some(lane) = self.lanes.get_mut(at) else { return Seen::Passed };
-        let Pending { offset, due, bytes, attempts, opened_ms, .. } = pending;
+        let (place, Pending { offset, due, late, bytes, attempts, opened_ms, .. }) = (pending.place(), pending);
         if lane.open.contains_key(&offset) || lane.gone.contains_key(&offset) {
             return Seen::Passed;
         }
         let dropped = lane.ending.dropping;
         let goal = lane.target.and_then(|t| self.targets.get(t));
         let parked = goal.filter(|_| !dropped).and_then(|goal| {
-            let given = lane.ending.give.map(Give::why);
+            let given = why.or_else(|| lane.ending.give.map(Give::why));
+            if given.is_none() && lane.route.order.is_some() && attempts.count > 0 {
+                // Its key may have to wait for it: it ends when it is read in for its next try.
+                return None;
+            }
             let tried = goal.tried_by(lane.id.run);
             let old = || used_up(&lane.route, tried, &attempts, aged_from(lane.pause, opened_ms)?, now);
             given.or_else(old).map(|why| (why, goal.target.name().clone()))
@@ -411,27 +469,83 @@ impl OpenSet {
         if parked.is_none() && !dropped {
             return Seen::Stays(opened_ms);
         }
-        self.changes.push(Change::Drop { lane: lane.id, offset, due, bytes });
+        self.changes.push(Change::Drop { lane: lane.id, offset, place, bytes });
         lane.gone.insert(offset, next);
-        match due {
-            None => lane.ledger_ready = lane.ledger_ready.saturating_sub(1),
-            Some(_) => lane.ledger_waiting = lane.ledger_waiting.saturating_sub(1),
+        match (due, place.key) {
+            (None, None) => lane.ledger_ready = lane.ledger_ready.saturating_sub(1),
+            (Some(_), _) => lane.ledger_waiting = lane.ledger_waiting.saturating_sub(1),
+            (None, Some(_)) => {}
         }
         lane.settled += 1;
         lane.disown(bytes);
         self.spilled.insert(at);
         self.dirty.insert(at);
+        let order = match (&parked, place.key) {
+            (Some(((reason, _), _)), Some(key)) => self.note_letter(at, (key, offset), late, *reason, now),
+            _ => None,
+        };
+        match (due, place.key) {
+            (Some(_), Some(key)) => self.away_ended(at, key),
+            (None, Some(key)) => self.parked_ended(at, key),
+            (_, None) => {}
+        }
+        let Some(lane) = self.lanes.get(at) else { return Seen::Ended };
         let id = DeliveryId { epoch: self.epochs.of(lane.id.bus, offset), lane: lane.id, offset };
         let route = lane.route.name.clone();
         match parked {
             Some(((reason, note), target)) => {
-                let reason = reason.0.into();
-                self.park(at, DeadLetter { id, route, target, reason, note, at: now.wall, bytes, attempts });
+                let (reason, at_wall) = (reason.0.into(), now.wall);
+                self.park(at, DeadLetter { id, route, target, reason, note, at: at_wall, bytes, attempts, order });
             }
             None => self.ended_with_run(id.lane, 1),
         }
         self.weigh_hold(at);
         Seen::Ended
+    }
+
+    /// Reads on of a key that is dead-lettered whole.
+    fn end_next_key(&mut self, at: usize) -> Option<Job> {
+        loop {
+            let (committed, committing) = (self.committed, self.committing);
+            let lane = self.lanes.get_mut(at)?;
+            let keys = lane.keys.as_mut()?;
+            let key = keys.ending.front().copied()?;
+            let state = keys.key(key);
+            let Some(below) = state.ending.filter(|_| state.parked > 0) else {
+                keys.ending.pop_front();
+                self.ending_over(at, key);
+                continue;
+            };
+            if state.readable_after > committed {
+                return None;
+            }
+            let what = WalkOf::Key(key, state.parked_from, below);
+            (lane.paging, lane.paged_after) = (true, committing);
+            return Some(Job::Walk { lane: at, id: lane.id, what, count_max: WALK_PAGE + lane.gone.len() });
+        }
+    }
+
+    /// A read of a key ended that is dead-lettered whole.
+    fn key_walked(&mut self, at: usize, (key, below): (OrderKey, Offset), walked: Walked, now: Now) {
+        for pending in walked.entries {
+            let offset = pending.offset;
+            self.walk_over(at, pending, Some(super::order::why_ended()), now);
+            if let Some(lane) = self.lanes.get_mut(at) {
+                let state = lane.keys().key(key);
+                state.parked_from = state.parked_from.max(offset.next());
+            }
+        }
+        let committed = self.committed;
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        lane.forget_gone(committed);
+        let keys = lane.keys();
+        if walked.exhausted {
+            keys.ending.retain(|ending| *ending != key);
+            let state = keys.key(key);
+            state.parked_from = state.parked_from.max(below);
+        }
+        self.dirty.insert(at);
+        self.ending_over(at, key);
     }
 
     /// Counts a dead letter, and has it written with the next commit.

@@ -4,19 +4,29 @@
 use super::super::lane::{Fresh, Open, State, Violation};
 use super::{CHANGES_MAX, Now, OpenSet, PageOf, Paged};
 use crate::{
-    codes, settle,
-    store::{Attempts, Change, DeadLetter, Pending},
+    codes,
+    id::LaneId,
+    settle,
+    store::{Attempts, Change, DeadLetter, LetterOrder, Pending, Place},
 };
 
 impl OpenSet {
     /// A read of the ledger ended.
-    pub fn paged(&mut self, at: usize, paged: Paged) -> Result<(), Violation> {
+    pub fn paged(&mut self, at: usize, paged: Paged, now: Now) -> Result<(), Violation> {
         let (committed, committing) = (self.committed, self.committing);
         let Some(lane) = self.lanes.get_mut(at) else { return Ok(()) };
         lane.paging = false;
-        let mut taken = 0;
+        let (mut taken, mut last) = (0, None);
         for (pending, record) in paged.entries {
             let offset = pending.offset;
+            let Some(lane) = self.lanes.get_mut(at) else { return Ok(()) };
+            if let PageOf::Key(key, ..) = paged.what {
+                if lane.keys().key(key).stuck.is_some() || lane.keys().key(key).ending.is_some() {
+                    // What is left stays where it is.
+                    break;
+                }
+                last = Some(offset);
+            }
             if let PageOf::Ready(_) = paged.what {
                 lane.ledger_from = offset.next();
             }
@@ -24,20 +34,30 @@ impl OpenSet {
                 continue;
             }
             taken += 1;
-            self.in_memory += 1;
+            let stored = Some(pending.place());
+            let key = pending.key.or_else(|| lane.route.order.as_ref()?.key(&record.event));
+            if let Some(key) = key.filter(|key| pending.key.is_none() && lane.parks(*key)) {
+                self.park_under(at, key, pending, stored);
+                continue;
+            }
+            let was_away = pending.key.is_some() && pending.due.is_some();
             let open = Open {
                 appended: record.appended,
                 event: record.event,
                 opened_ms: pending.opened_ms,
                 attempts: pending.attempts,
                 state: State::Ready,
-                stored: Some(pending.due),
+                stored,
+                key,
+                late: pending.late,
                 dirty: false,
                 mark: 0,
                 alone: false,
             };
-            lane.admit(offset, open);
+            self.take_in(at, offset, open, was_away);
+            self.end_if_ending(at, offset, was_away, now);
         }
+        let Some(lane) = self.lanes.get_mut(at) else { return Ok(()) };
         if let Some(back) = lane.rewind.take() {
             lane.ledger_from = lane.ledger_from.min(back);
         }
@@ -45,6 +65,11 @@ impl OpenSet {
             PageOf::Due(_) => {
                 lane.ledger_waiting = lane.ledger_waiting.saturating_sub(taken);
                 lane.ledger_due = paged.next_due;
+            }
+            PageOf::Key(key, _, below) => {
+                if self.key_read(at, (key, below), paged.exhausted, taken, last) {
+                    return self.lanes.get(at).map_or(Ok(()), |lane| Err(lane.violation()));
+                }
             }
             PageOf::Ready(_) => {
                 lane.ledger_ready = lane.ledger_ready.saturating_sub(taken);
@@ -55,7 +80,9 @@ impl OpenSet {
                 }
             }
         }
-        lane.forget_gone(committed);
+        if let Some(lane) = self.lanes.get_mut(at) {
+            lane.forget_gone(committed);
+        }
         self.dirty.insert(at);
         self.thirsty.insert(at);
         self.queue(at);
@@ -96,18 +123,19 @@ impl OpenSet {
         }
         for offset in std::mem::take(&mut lane.touched) {
             let Some(open) = lane.open.get(&offset).filter(|o| o.dirty) else { continue };
-            let due = match open.state {
-                State::Waiting(due) => Some(now.wall.after(due.saturating_sub(now.mono))),
-                State::Ready | State::InFlight => None,
+            let place = match open.state {
+                State::Waiting(due) => Place { due: Some(now.wall.after(due.saturating_sub(now.mono))), key: open.key },
+                State::Ready | State::InFlight | State::Behind => Place::default(),
             };
-            changes.push(Change::Put { pending: lane.pending(offset, open, due), replaces: open.stored });
+            changes.push(Change::Put { pending: lane.pending(offset, open, place), replaces: open.stored });
             if let Some(open) = lane.open.get_mut(&offset) {
-                (open.stored, open.dirty) = (Some(due), false);
+                (open.stored, open.dirty) = (Some(place), false);
             }
         }
         for Fresh { offset, opened_ms, bytes } in lane.fresh.drain(..) {
             let attempts = Attempts::default();
-            let pending = Pending { lane: lane.id, offset, due: None, opened_ms, bytes, attempts };
+            let (due, key, late) = (None, None, false);
+            let pending = Pending { lane: lane.id, offset, due, key, late, opened_ms, bytes, attempts };
             changes.push(Change::Put { pending, replaces: None });
             lane.ledger_ready += 1;
             lane.readable_after = commit;
@@ -115,8 +143,10 @@ impl OpenSet {
         }
         while lane.waiting.len() > self.limits.waiting_max {
             let Some((due, offset)) = lane.waiting.last().copied() else { break };
-            let stored = lane.open.get(&offset).and_then(|o| o.stored).flatten();
-            lane.remove(offset);
+            let stored = lane.open.get(&offset).and_then(|o| o.stored).and_then(|place| place.due);
+            if let Some(key) = lane.remove(offset).and_then(|open| open.key) {
+                lane.keys().send_away(key, offset);
+            }
             self.in_memory = self.in_memory.saturating_sub(1);
             self.timers.remove(&(due, at, offset));
             lane.ledger_waiting += 1;
@@ -126,7 +156,8 @@ impl OpenSet {
             lane.readable_after = commit;
             self.spilled.insert(at);
         }
-        self.give_back(at);
+        self.give_back(at, changes);
+        self.commit_keys(at, changes);
         Ok(())
     }
 
@@ -137,7 +168,7 @@ impl OpenSet {
         self.spilled.retain(|at| {
             let Some(lane) = lanes.get_mut(*at) else { return false };
             lane.forget_gone(committed);
-            let left = lane.ledger_ready > 0 || lane.ledger_waiting > 0;
+            let left = lane.ledger_ready > 0 || lane.ledger_waiting > 0 || lane.parked > 0;
             if left {
                 thirsty.insert(*at);
             }
@@ -158,13 +189,26 @@ impl OpenSet {
                 continue;
             }
             let at = self.lane(letter.id.lane);
+            let (late, order) = (self.is_late(&letter), letter.order);
             let Some(lane) = self.lanes.get_mut(at) else { continue };
             let offset = letter.id.offset;
             let mut attempts = letter.attempts;
             settle::renew(&mut attempts);
             let (opened_ms, bytes) = (now.running_ms, letter.bytes);
-            let pending = Pending { lane: lane.id, offset, due: None, opened_ms, bytes, attempts };
+            let (due, key) = (None, None);
+            let pending = Pending { lane: lane.id, offset, due, key, late, opened_ms, bytes, attempts };
             self.changes.push(Change::DropDeadLetter(letter.id));
+            lane.opened += 1;
+            lane.own(bytes);
+            lane.dead_letters = lane.dead_letters.saturating_sub(1);
+            lane.route.stats.redriven.add(1);
+            count += 1;
+            // Its key may have more that waits: then it comes before that.
+            if let Some(key) = order.map(|order| order.key).filter(|key| lane.parks(*key)) {
+                self.park_under(at, key, pending, None);
+                self.redriven_one(letter.id.lane, at, order);
+                continue;
+            }
             self.changes.push(Change::Put { pending, replaces: None });
             let first =
                 if lane.ledger_ready == 0 && lane.fresh.is_empty() { offset } else { lane.ledger_from.min(offset) };
@@ -174,11 +218,6 @@ impl OpenSet {
             }
             lane.ledger_ready += 1;
             lane.readable_after = next;
-            lane.opened += 1;
-            lane.own(bytes);
-            lane.dead_letters = lane.dead_letters.saturating_sub(1);
-            lane.route.stats.redriven.add(1);
-            let id = lane.id;
             // A read that is under way must not take what it sees of it for the new entry.
             if lane.paging {
                 lane.gone.insert(offset, next);
@@ -187,11 +226,16 @@ impl OpenSet {
             }
             self.spilled.insert(at);
             self.dirty.insert(at);
-            self.weigh_hold(at);
-            self.count_run(id, |c| c.dead_lettered = c.dead_lettered.saturating_sub(1));
-            count += 1;
+            self.redriven_one(letter.id.lane, at, order);
         }
         count
+    }
+
+    /// A dead letter is owed again: its key, its backlog and its run count with it.
+    fn redriven_one(&mut self, id: LaneId, at: usize, order: Option<LetterOrder>) {
+        self.forget_letter(at, order);
+        self.weigh_hold(at);
+        self.count_run(id, |c| c.dead_lettered = c.dead_lettered.saturating_sub(1));
     }
 
     /// Ends dead letters for good; how many.
@@ -205,6 +249,7 @@ impl OpenSet {
             let stats = self.routes.get(&lane.id.route).map_or(&lane.route.stats, |(route, _)| &route.stats);
             stats.end_letters(reason, 1);
             self.changes.push(Change::DropDeadLetter(letter.id));
+            self.forget_letter(at, letter.order);
             count += 1;
         }
         count

@@ -68,6 +68,9 @@ impl OpenSet {
         let Some(open) = lane.open.get(&offset) else { return };
         lane.route.stats.delivered.add(1);
         lane.route.stats.latency.observe(now.wall.since(open.appended));
+        if let Some(key) = open.key {
+            self.note_delivered(at, key, offset);
+        }
         self.end(at, offset);
         self.delivered_by_run(id, left);
     }

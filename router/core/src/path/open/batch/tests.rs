@@ -68,6 +68,7 @@ impl Sim {
             backlog: Default::default(),
             transform: None,
             reply: None,
+            order: None,
             stats: stats.route(&name),
             name,
         });
