@@ -92,10 +92,15 @@ async fn late_redrive_says_so() {
     let router = stage.start(memory(), &[route]).await;
     stage.publish(&router, "late", 0..300).await;
     router.settled(PATIENCE).await;
+    // A refused one is late where something of its shop that stands behind it in the log was delivered.
+    let passed = by_shop(&stage).into_values().map(|received| {
+        let newest = received.iter().filter(|r| r.taken()).map(offset).max();
+        received.iter().filter(|r| !r.taken() && Some(offset(r)) < newest).count() as u64
+    });
+    let passed: u64 = passed.sum();
     let redriven = router.redrive("late").await;
     assert_eq!(redriven.redriven, 60);
-    // Two shops end with a refused one, which nothing was delivered after.
-    assert!((58..=60).contains(&redriven.late), "{redriven:?}");
+    assert!(passed > 40 && (passed..=60).contains(&redriven.late), "{passed} of {redriven:?}");
     let verdict = stage.judge(&router).await;
     verdict.assert_holds();
     assert_eq!(verdict.balance["late"].delivered, 300, "{verdict}");
