@@ -57,6 +57,9 @@ pub mod operations;
 /// Figures for scrapers.
 pub mod metrics;
 
+/// Health and figures for who is not on this machine.
+pub mod probes;
+
 /// Names of figures.
 pub mod names;
 
@@ -102,20 +105,8 @@ type Answer = Result<Response, Refusal>;
 pub fn router(api: Arc<Api>, guard: guard::Guard) -> Router {
     let served = Operation::ALL.iter().fold(Router::new(), |router, op| router.route(op.path(), handler(*op)));
     served
-        .fallback(async || {
-            Refusal(Problem::new(
-                StatusCode::NOT_FOUND,
-                codes::NO_SUCH_PATH,
-                "nothing is here; the API is under `/api`",
-            ))
-        })
-        .method_not_allowed_fallback(async || {
-            Refusal(Problem::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                codes::METHOD_NOT_ALLOWED,
-                "this path takes another method",
-            ))
-        })
+        .fallback(async || Refusal::not_found(codes::NO_SUCH_PATH, "nothing is here; the API is under `/api`"))
+        .method_not_allowed_fallback(wrong_method)
         .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(Arc::new(guard), guard::check))
         .with_state(api)
@@ -158,6 +149,11 @@ fn handler(op: Operation) -> MethodRouter<Arc<Api>> {
     }
 }
 
+async fn wrong_method() -> Refusal {
+    let detail = "this path takes another method";
+    Refusal(Problem::new(StatusCode::METHOD_NOT_ALLOWED, codes::METHOD_NOT_ALLOWED, detail))
+}
+
 /// An answer of `router-http` as one of axum.
 fn answer(response: router_http::endpoint::Response) -> Response {
     response.map(Body::new)
@@ -165,6 +161,12 @@ fn answer(response: router_http::endpoint::Response) -> Response {
 
 /// An error answer.
 struct Refusal(Problem);
+
+impl Refusal {
+    fn not_found(code: Code, detail: &'static str) -> Refusal {
+        Refusal(Problem::new(StatusCode::NOT_FOUND, code, detail))
+    }
+}
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {

@@ -158,6 +158,9 @@ pub struct Admin {
     /// Default `127.0.0.1:8081`.
     #[serde(deserialize_with = "value::addr")]
     pub listen: SocketAddr,
+    /// Where `/healthz`, `/readyz` and `/metrics` alone are, for who is not on this machine. Default: nowhere else.
+    #[serde(deserialize_with = "value::addr_some")]
+    pub probes: Option<SocketAddr>,
     /// What callers must show. Default: drawn at the start into `admin.token` in the data folder.
     pub token: Option<Secret>,
     /// Values of `Host` that are answered, with or without the port. Default: `localhost`, `127.0.0.1`, `[::1]`.
@@ -168,6 +171,7 @@ impl Default for Admin {
     fn default() -> Self {
         Admin {
             listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            probes: None,
             token: None,
             hosts: ["localhost", "127.0.0.1", "[::1]"].map(Into::into).to_vec(),
         }

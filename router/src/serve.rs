@@ -68,6 +68,14 @@ pub enum Error {
         /// What the system said.
         why: std::io::Error,
     },
+    /// The listener of the probes cannot be bound.
+    #[error("`admin.probes`: {addr} cannot be used: {why}; is another router running? Give it another port")]
+    ProbesListen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        why: std::io::Error,
+    },
     /// The token cannot be read or drawn.
     #[error("the admin token in `{}` cannot be read or written: {why}; see who owns the folder", .data.display())]
     Token {
@@ -86,7 +94,7 @@ impl Error {
             Error::Store(e) => e.code(),
             Error::Path(e) => e.code(),
             Error::Listen(e) => e.code(),
-            Error::AdminListen { .. } => codes::ADMIN_ADDRESS,
+            Error::AdminListen { .. } | Error::ProbesListen { .. } => codes::ADMIN_ADDRESS,
             Error::Token { .. } => codes::ADMIN_TOKEN_FILE,
         }
     }
@@ -101,6 +109,8 @@ pub struct Running {
     data: PathBuf,
     listen: Server,
     admin: Server,
+    /// Answers while everything else stops, and is dropped with it.
+    probes: Option<Server>,
     /// Reads keys again when they change; dropped with the router.
     _renewal: JoinSet<()>,
     /// Ends who reads events beside the flow.
@@ -150,6 +160,10 @@ pub async fn serve(config: Config, options: Options) -> Result<Running, Error> {
     let renewal = watch::Keys::new(&sources).spawn(reload_every);
     let addr = config.admin.listen;
     let admin = TcpListener::bind(addr).await.map_err(|why| Error::AdminListen { addr, why })?;
+    let probes = match config.admin.probes {
+        Some(addr) => Some((TcpListener::bind(addr).await.map_err(|why| Error::ProbesListen { addr, why })?, addr)),
+        None => None,
+    };
     let routes = topology.routes.clone();
     let opened = match options.store {
         Some(store) => Opened::Other(store),
@@ -177,9 +191,10 @@ pub async fn serve(config: Config, options: Options) -> Result<Running, Error> {
     };
     let guard = admin::guard::Guard { token: token.clone(), hosts: config.admin.hosts.clone() };
     let admin = serve_admin(admin, admin::router(api.clone(), guard), addr);
+    let probes = probes.map(|(listener, addr)| serve_admin(listener, admin::probes::router(api.clone()), addr));
     let listen = serve_public(listener);
     api.ready.store(true, Ordering::Relaxed);
-    Ok(Running { path, opened, api, token, data, listen, admin, _renewal: renewal, _readers: guard_of_readers })
+    Ok(Running { path, opened, api, token, data, listen, admin, probes, _renewal: renewal, _readers: guard_of_readers })
 }
 
 /// Stops the path, then closes the store, which is closed whatever the path says.
@@ -230,6 +245,11 @@ impl Running {
     /// Where the admin API is.
     pub fn admin(&self) -> SocketAddr {
         self.admin.addr
+    }
+
+    /// Where health and figures are for others, if they are anywhere.
+    pub fn probes(&self) -> Option<SocketAddr> {
+        self.probes.as_ref().map(|server| server.addr)
     }
 
     /// What the admin API asks for.

@@ -275,6 +275,12 @@ fn listeners(config: &Config, cx: &mut Cx<'_>) {
     if same(config.listen, config.admin.listen) {
         cx.error(&["admin", "listen"], "`listen` and `admin.listen` are the same address", "give one another port");
     }
+    for (key, other) in [("listen", config.listen), ("admin.listen", config.admin.listen)] {
+        if config.admin.probes.is_some_and(|probes| same(probes, other)) {
+            let message = format!("`{key}` and `admin.probes` are the same address");
+            cx.error(&["admin", "probes"], message, "give one another port");
+        }
+    }
     if let Some(token) = &config.admin.token {
         cx.secret(&["admin", "token"], token);
     }

@@ -179,6 +179,14 @@ pub fn addr<'de, D: Deserializer<'de>>(d: D) -> Result<SocketAddr, D::Error> {
     d.deserialize_str(Text("an address, e.g. `127.0.0.1:8080`", parse))
 }
 
+/// For `#[serde(deserialize_with)]`: [`addr`], of a key that may be left out.
+///
+/// # Errors
+/// The deserializer's.
+pub fn addr_some<'de, D: Deserializer<'de>>(d: D) -> Result<Option<SocketAddr>, D::Error> {
+    addr(d).map(Some)
+}
+
 /// Reads text by a function; the text before it says what was expected.
 struct Text<T>(&'static str, fn(&str) -> Result<T, String>);
 

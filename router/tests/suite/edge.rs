@@ -152,6 +152,40 @@ async fn path_of_a_bus_opens_nothing_that_its_sources_close() {
     running.stop(Duration::from_secs(5)).await.unwrap();
 }
 
+/// Goal: who watches from another machine finds health and figures, and no way to the API.
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_have_health_and_figures_and_nothing_else() {
+    let text = "listen: 127.0.0.1:0\nadmin: { listen: 127.0.0.1:0, probes: 127.0.0.1:0 }\n\
+                sources: { web: { http: { path: /events } } }\n";
+    let options = Options { store: Some(Arc::new(MemoryStore::new())), ..Options::default() };
+    let data = tempfile::tempdir().unwrap();
+    let options = Options { data: Some(data.path().into()), ..options };
+    let running = serve(config::load("test.yaml", text).config.unwrap(), options).await.unwrap();
+    let (probes, token) = (running.probes().unwrap(), running.token().expose().to_owned());
+    for (method, path, status, says) in [
+        ("GET", "/healthz", 200, "ok"),
+        ("GET", "/readyz", 200, "ready"),
+        ("GET", "/metrics", 200, "gocoffee_build"),
+        ("POST", "/metrics", 405, "method-not-allowed"),
+        ("GET", "/api/status", 404, "no-such-path"),
+        ("POST", "/api/dead-letters/purge", 404, "no-such-path"),
+        ("GET", "/", 404, "no-such-path"),
+    ] {
+        let request = http::Request::builder().method(method).uri(format!("http://{probes}{path}"));
+        let request = request.header("host", "gocoffee-0.example").header("authorization", format!("Bearer {token}"));
+        let request = request.body("".into()).unwrap();
+        let answer = Client::new().unwrap().send(request, Duration::from_secs(15), 1 << 20).await.unwrap();
+        let body = String::from_utf8_lossy(&answer.body).into_owned();
+        assert!(answer.status.as_u16() == status && body.contains(says), "{method} {path}: {} {body}", answer.status);
+    }
+    running.stop(Duration::from_secs(5)).await.unwrap();
+    for other in ["listen: 127.0.0.1:7", "listen: 127.0.0.1:9"] {
+        let text = format!("{other}\nadmin: {{ listen: 127.0.0.1:9, probes: 127.0.0.1:7 }}\n");
+        let same = config::load("test.yaml", &text).report.to_text(false);
+        assert_eq!(same.contains("`listen` and `admin.probes` are the same"), other.ends_with('7'), "{same}");
+    }
+}
+
 #[test]
 fn source_on_the_path_of_a_bus_is_found() {
     let text = "sources: { w: { http: { path: /buses/default/events } } }\n";
