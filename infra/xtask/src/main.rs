@@ -13,6 +13,9 @@ mod demo;
 /// The coffee events that the demo and the tests publish.
 mod samples;
 
+/// Programs of others that the tests use.
+mod tools;
+
 /// Formatting, lints and all tests.
 mod test;
 

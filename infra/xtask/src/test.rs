@@ -44,7 +44,10 @@ pub fn run(root: &Path, long: bool) -> ExitCode {
             eprintln!("error: {what}");
             Tally { passed: 0, failed: 1 }
         }
-        None => run_all(&Runner { root, long, nextest: works("cargo", &["nextest", "--version"]) }),
+        None => {
+            crate::tools::provide();
+            run_all(&Runner { root, long, nextest: works("cargo", &["nextest", "--version"]) })
+        }
     };
     if tally.passed == 0 && tally.failed == 0 {
         eprintln!("error: no test ran");

@@ -1,0 +1,89 @@
+//! Programs of others that the suite `infra` holds its files to: Prometheus and Alertmanager out of Debian's packages,
+//! unpacked under `TARGET/tools` and not installed, so that nothing is started and nothing of the machine changes; and
+//! readers of Kubernetes manifests and Terraform in the virtual environment `TARGET/peers`. Where they cannot be had, one
+//! line says so, and the suite skips what needs them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// Debian's packages, and what is wanted of them.
+const PACKAGES: [(&str, [&str; 2]); 2] =
+    [("prometheus", ["promtool", "prometheus"]), ("prometheus-alertmanager", ["amtool", "prometheus-alertmanager"])];
+
+/// Packages of Python.
+const PYTHON: [&str; 2] = ["kubernetes-validate==1.37.0", "python-hcl2==8.1.4"];
+/// What names, in the virtual environment, those that are there.
+const MARK: &str = "installed-infra";
+
+/// Gets what is not there yet.
+pub fn provide() {
+    // TARGET/debug/xtask
+    let Some(target) = std::env::current_exe().ok().and_then(|exe| Some(exe.ancestors().nth(2)?.to_owned())) else {
+        return;
+    };
+    if let Err(why) = python(&target.join("peers")) {
+        println!("{} cannot be had, the suite `infra` skips what needs them: {why}", PYTHON.join(" and "));
+    }
+    let folder = target.join("tools");
+    for (package, programs) in PACKAGES {
+        if programs.iter().all(|program| there(&folder, program)) {
+            continue;
+        }
+        println!("== tools: unpacking {package} under {}", folder.display());
+        if let Err(why) = unpack(&folder, package) {
+            println!("{} cannot be had, the suite `infra` skips what needs them: {why}", programs.join(" and "));
+        }
+    }
+}
+
+fn python(folder: &Path) -> Result<(), String> {
+    let (mark, wanted) = (folder.join(MARK), PYTHON.join("\n"));
+    if fs::read_to_string(&mark).is_ok_and(|there| there == wanted) {
+        return Ok(());
+    }
+    println!("== tools: installing {} under {}", PYTHON.join(" and "), folder.display());
+    run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    run(Command::new(folder.join("bin/python")).args(pip).args(PYTHON))?;
+    fs::write(&mark, wanted).map_err(|e| format!("{}: {e}", mark.display()))
+}
+
+/// Whether the suite will find a program.
+fn there(folder: &Path, program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(folder.join("usr/bin")).chain(std::env::split_paths(&path));
+    folders.map(|folder| folder.join(program)).any(|file| file.is_file())
+}
+
+fn unpack(folder: &Path, package: &str) -> Result<(), String> {
+    let packages = folder.join("packages");
+    fs::create_dir_all(&packages).map_err(|e| format!("{}: {e}", packages.display()))?;
+    let download = || run(Command::new("apt-get").args(["download", "--quiet", package]).current_dir(&packages));
+    // A machine that was never asked for a package does not know any.
+    download().or_else(|_| run(Command::new("apt-get").args(["update", "--quiet"])).and_then(|()| download()))?;
+    run(Command::new("dpkg").arg("-x").arg(downloaded(&packages, package)?).arg(folder))
+}
+
+fn downloaded(packages: &Path, package: &str) -> Result<PathBuf, String> {
+    let begins = format!("{package}_");
+    let entries = fs::read_dir(packages).map_err(|e| e.to_string())?;
+    let mut files = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    files
+        .find(|file| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&begins)))
+        .ok_or_else(|| format!("apt-get left no file of {package}"))
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output().map_err(|e| format!("{program} does not start: {e}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Err(format!("{program}: {}", said.lines().last().unwrap_or("it failed without a word")))
+        }
+    }
+}
