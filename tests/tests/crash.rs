@@ -10,8 +10,9 @@ use std::time::Duration;
 use gocoffee::admin::view::Status;
 use router_tests::{
     coffee::{KINDS, coffee},
-    oracle::{self, Case, now},
+    oracle::now,
     world::{
+        ending,
         process::Place,
         publisher::Publisher,
         script::{Rule, Script},
@@ -78,23 +79,7 @@ async fn killed_router_loses_nothing_that_it_acknowledged() {
     shut.open().await;
     sink.script("slow", Script::good());
     router.settled(DRAIN).await;
-    let parked = router.parked().await;
-    let status = router.terminate().await;
-    assert!(status.success(), "it stops in order: {status}\n{}", place.logged());
-
-    assert_eq!((sink.unreadable(), shut.unreadable()), (vec![], vec![]), "every delivery is a CloudEvent");
-    let received = [sink.journal(), shut.journal()].concat();
-    let case = Case {
-        published: publisher.journal(),
-        routes: chronicle.histories(),
-        received,
-        parked,
-        replays: Vec::new(),
-        tried: Vec::new(),
-    };
-    let verdict = oracle::judge(&case);
-    println!("{} requests were sent again\n{verdict}", publisher.resent());
-    verdict.assert_holds();
+    let verdict = ending::end(router, &place, &publisher, &chronicle, &[&sink, &shut]).await;
     assert_eq!(verdict.balance["shut"].owed, rounds() * EVENTS, "everything was acknowledged in the end");
     assert_eq!(verdict.balance["picky"].parked, rounds() * EVENTS / KINDS.len() as u64);
 }

@@ -13,8 +13,9 @@ use gocoffee::admin::view::Status;
 use router_core::retain::Level;
 use router_tests::{
     coffee::{Coffee, coffee},
-    oracle::{self, Case, now},
+    oracle::now,
     world::{
+        ending,
         process::{Place, Router},
         publisher::Publisher,
         setup::{Chronicle, Route},
@@ -70,22 +71,8 @@ async fn fill_and_drain(place: &Place, events: u64, disturb: impl AsyncFn(&Route
     router.settled(PATIENCE).await;
     let status = router.until("space again", PATIENCE, |s| s.disk.level != Level::Full).await;
     assert_eq!(router.readyz().await, 200, "events are taken in again");
-    let parked = router.parked().await;
-    let ended = router.terminate().await;
-    assert!(ended.success(), "it stops in order: {ended}\n{}", place.logged());
-    assert_eq!((sink.unreadable(), shut.unreadable()), (vec![], vec![]), "every delivery is a CloudEvent");
-    let received = [sink.journal(), shut.journal()].concat();
-    let case = Case {
-        published: publisher.journal(),
-        routes: chronicle.histories(),
-        received,
-        parked,
-        replays: Vec::new(),
-        tried: Vec::new(),
-    };
-    let verdict = oracle::judge(&case);
-    println!("{} requests were sent again, {:?}\n{verdict}", publisher.resent(), status.disk);
-    verdict.assert_holds();
+    let verdict = ending::end(router, place, &publisher, &chronicle, &[&sink, &shut]).await;
+    println!("{:?}", status.disk);
     assert_eq!((verdict.balance["shut"].owed, verdict.balance["shut"].parked), (events, 0), "{verdict}");
     status
 }

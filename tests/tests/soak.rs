@@ -10,8 +10,9 @@ use std::{
 
 use router_tests::{
     coffee::{Coffee, KINDS, coffee},
-    oracle::{self, Case, now},
+    oracle::now,
     world::{
+        ending,
         process::Place,
         publisher::Publisher,
         script::{Rule, Script},
@@ -95,23 +96,8 @@ async fn low_limits_for_a_long_time_lose_nothing() {
     router.settled(DRAIN).await;
     router.redrive("picky").await;
     router.settled(DRAIN).await;
-    let parked = router.parked().await;
-    let ended = router.terminate().await;
-    assert!(ended.success(), "it stops in order: {ended}\n{}", place.logged());
-
-    assert_eq!((sink.unreadable(), shut.unreadable()), (vec![], vec![]), "every delivery is a CloudEvent");
-    let received = [sink.journal(), shut.journal()].concat();
-    let case = Case {
-        published: publisher.journal(),
-        routes: chronicle.histories(),
-        received,
-        parked,
-        replays: Vec::new(),
-        tried: Vec::new(),
-    };
-    let verdict = oracle::judge(&case);
-    println!("refusing in {refusing} of {looks} looks, {} requests were sent again\n{verdict}", publisher.resent());
-    verdict.assert_holds();
+    let verdict = ending::end(router, &place, &publisher, &chronicle, &[&sink, &shut]).await;
+    println!("refusing in {refusing} of {looks} looks");
     assert!(publisher.acked() > 0 && verdict.balance["picky"].parked == 0, "{verdict}");
     assert!(!long() || refusing * 4 >= looks, "the disk was to be full for much of the time: {refusing} of {looks}");
 }

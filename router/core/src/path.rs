@@ -72,7 +72,7 @@ use self::{
 pub use self::{
     append::Intake,
     edit::{EditError, Edited},
-    letters::{Purged, Redriven},
+    letters::{Purged, Redriven, Which},
     open::ANSWERS_BYTES_MAX,
     replay::{Asked, Place, Reading, Refused, Started},
     replies::Quarantine,

@@ -534,7 +534,7 @@ pub struct LaneState {
 }
 
 /// Which dead letters: all that hold for every condition given.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Of this route.
     pub route: Option<RouteName>,

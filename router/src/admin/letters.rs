@@ -8,8 +8,9 @@ use axum::{
 };
 use router_core::{
     clock::Timestamp,
+    filter::{Filter, Spec},
     id::{DeliveryId, RouteName, TargetName},
-    path::EditError,
+    path::{self, EditError},
     quarantine,
     source::Kind,
     store::{DeadLetter, Page, Selection},
@@ -32,6 +33,8 @@ pub(super) struct Listing {
     reason: Option<String>,
     since: Option<String>,
     before: Option<String>,
+    #[serde(rename = "where")]
+    filter: Option<String>,
     after: Option<String>,
     count: Option<usize>,
 }
@@ -47,30 +50,50 @@ pub(super) fn time(text: &str) -> Result<Timestamp, Refusal> {
     micros.map(Timestamp).ok_or_else(|| bad(codes::TIME, detail()))
 }
 
-fn selection(asked: view::Which) -> Result<Selection, Refusal> {
-    let view::Which { route, target, reason, since, before, ids, .. } = asked;
+/// Which dead letters a request is about.
+struct Which {
+    selection: Selection,
+    filter: Option<Filter>,
+    /// The filter as it was written.
+    written: Option<String>,
+}
+
+impl<'a> From<&'a Which> for path::Which<'a> {
+    fn from(which: &'a Which) -> Self {
+        path::Which { selection: &which.selection, filter: which.filter.as_ref() }
+    }
+}
+
+fn selected(asked: view::Which) -> Result<Which, Refusal> {
+    let view::Which { route, target, reason, since, before, ids, filter, .. } = asked;
     if ids.as_ref().is_some_and(|ids| ids.len() > IDS_MAX) {
         return Err(bad(codes::IDS, format!("at most {IDS_MAX} ids at a time")));
     }
-    Ok(Selection {
+    let written = filter.as_ref().map(ToString::to_string);
+    let filter = filter.map(self::filter).transpose()?;
+    let selection = Selection {
         route: route.as_deref().map(RouteName::new).transpose().map_err(|e| bad(codes::ROUTE, e.to_string()))?,
         target: target.as_deref().map(TargetName::new).transpose().map_err(|e| bad(codes::TARGET, e.to_string()))?,
         reason: reason.map(Into::into),
         since: since.as_deref().map(time).transpose()?,
         before: before.as_deref().map(time).transpose()?,
         ids: ids.map(|ids| ids.iter().map(|id| delivery_id(id)).collect()).transpose()?,
-    })
+    };
+    Ok(Which { selection, filter, written })
+}
+
+fn filter(written: serde_json::Value) -> Result<Filter, Refusal> {
+    let spec: Spec = serde_json::from_value(written).map_err(|e| bad(codes::FILTER, format!("where: {e}")))?;
+    Filter::parse(spec).map_err(|e| bad(codes::FILTER, format!("where: {e}")))
 }
 
 /// What an act is asked to change: something, and never everything by leaving something out.
-fn chosen(asked: view::Which) -> Result<Selection, Refusal> {
+fn chosen(asked: view::Which) -> Result<Which, Refusal> {
     let all = asked.all;
-    let which = selection(asked)?;
-    let Selection { route, reason, target, since, before, ids } = &which;
-    let narrowed =
-        route.is_some() || reason.is_some() || target.is_some() || since.is_some() || before.is_some() || ids.is_some();
+    let which = selected(asked)?;
+    let narrowed = which.selection != Selection::default() || which.filter.is_some();
     if all == narrowed {
-        let detail = "give `route`, `target`, `reason`, `since`, `before` or `ids`, or else `\"all\": true` for every \
+        let detail = "give `route`, `target`, `reason`, `since`, `before`, `where` or `ids`, or else `\"all\": true` for every \
                       dead letter there is";
         return Err(bad(codes::SELECTION, detail));
     }
@@ -78,12 +101,14 @@ fn chosen(asked: view::Which) -> Result<Selection, Refusal> {
 }
 
 pub(super) async fn list(State(api): Shared, query: Result<Query<Listing>, QueryRejection>) -> Answer {
-    let Query(Listing { route, target, reason, since, before, after, count }) = query?;
+    let Query(Listing { route, target, reason, since, before, filter, after, count }) = query?;
     let count = count.unwrap_or(COUNT);
     if !(1..=COUNT_MAX).contains(&count) {
         return Err(bad(codes::COUNT, format!("count is 1 to {COUNT_MAX}; ask for further ones with `after`")));
     }
-    let which = selection(view::Which { route, target, reason, since, before, ..view::Which::default() })?;
+    let filter = filter.map(|text| serde_json::from_str(&text)).transpose();
+    let filter = filter.map_err(|e| bad(codes::FILTER, format!("where: {e}")))?;
+    let which = selected(view::Which { route, target, reason, since, before, filter, ..view::Which::default() })?;
     let after = after.as_deref().map(delivery_id).transpose()?;
     // One more than asked for tells whether a page follows.
     let mut found = api.path.dead_letters(&which, Page { after, count_max: count + 1 }).await?;
@@ -169,14 +194,15 @@ pub(super) async fn purge(State(api): Shared, who: Who, body: Result<Json<view::
 }
 
 /// The conditions that were given, in words.
-fn about(which: &Selection) -> String {
-    let Selection { route, reason, target, since, before, ids } = which;
+fn about(Which { selection, written, .. }: &Which) -> String {
+    let Selection { route, reason, target, since, before, ids } = selection;
     let conditions = [
         route.as_ref().map(|route| format!("route {route}")),
         target.as_ref().map(|target| format!("target {target}")),
         reason.as_ref().map(|reason| format!("reason {reason}")),
         since.map(|since| format!("since {}", view::time_text(since))),
         before.map(|before| format!("before {}", view::time_text(before))),
+        written.as_ref().map(|filter| format!("where {filter}")),
         ids.as_ref().map(|ids| format!("{} ids", ids.len())),
     ];
     let given: Vec<String> = conditions.into_iter().flatten().collect();
@@ -184,7 +210,7 @@ fn about(which: &Selection) -> String {
 }
 
 /// How many there are that hold, and how many others; page by page, so that any number may be selected.
-async fn count(api: &Api, which: &Selection, holds: impl Fn(&DeadLetter) -> bool) -> Result<(u64, u64), Refusal> {
+async fn count(api: &Api, which: &Which, holds: impl Fn(&DeadLetter) -> bool) -> Result<(u64, u64), Refusal> {
     let (mut held, mut others) = (0, 0);
     let mut page = Page { after: None, count_max: COUNT_MAX };
     loop {

@@ -11,6 +11,7 @@ use super::{
     Admin, Done, Exit, Failure, Output,
     api::Api,
     print, print_json,
+    stream::read_filter,
     table::{ago, count, table},
 };
 use crate::{
@@ -39,7 +40,7 @@ pub enum Command {
     Show(Show),
     /// Delivers dead letters again, under their own ids and with a new budget of retries.
     #[command(
-        after_help = "Examples:\n  gocoffee dead-letters redrive 00c0ffee00c0ffee-0-17-2-0\n  gocoffee dead-letters redrive --route new-orders --reason refused\n  gocoffee dead-letters redrive --target mail --since 2026-01-02T03:00:00Z --dry-run\n  gocoffee dead-letters redrive --all\n  gocoffee dead-letters redrive 00c0ffee00c0ffee-0-17-2-0 --edit event.json --new-id\n\nExit code 1 when nothing was redriven."
+        after_help = "Examples:\n  gocoffee dead-letters redrive 00c0ffee00c0ffee-0-17-2-0\n  gocoffee dead-letters redrive --route new-orders --reason refused\n  gocoffee dead-letters redrive --target mail --since 2026-01-02T03:00:00Z --dry-run\n  gocoffee dead-letters redrive --route new-orders --where '{\"exact\":{\"subject\":\"42\"}}'\n  gocoffee dead-letters redrive --all\n  gocoffee dead-letters redrive 00c0ffee00c0ffee-0-17-2-0 --edit event.json --new-id\n\nExit code 1 when nothing was redriven."
     )]
     Redrive(RedriveArgs),
     /// Ends dead letters for good: they are not delivered any more, and their events are not kept for them.
@@ -52,7 +53,7 @@ pub enum Command {
 }
 
 /// One of these says what an act is about.
-const WHICH: [&str; 7] = ["ids", "all", "route", "target", "reason", "since", "before"];
+const WHICH: [&str; 8] = ["ids", "all", "route", "target", "reason", "since", "before", "filter"];
 
 /// Which dead letters: all that hold for every condition given.
 #[derive(Debug, clap::Args)]
@@ -73,6 +74,9 @@ pub struct Conditions {
     /// Only those parked before then: an age or a time.
     #[arg(long, value_name = "TIME", value_parser = time)]
     before: Option<jiff::Timestamp>,
+    /// Only those whose event this filter wants: the filter itself, or a file with it.
+    #[arg(long = "where", value_name = "FILTER")]
+    filter: Option<String>,
 }
 
 /// Lists dead letters.
@@ -111,7 +115,7 @@ pub struct Chosen {
     #[arg(value_name = "ID")]
     ids: Vec<String>,
     /// All there are.
-    #[arg(long, conflicts_with_all = ["ids", "route", "target", "reason", "since", "before"])]
+    #[arg(long, conflicts_with_all = ["ids", "route", "target", "reason", "since", "before", "filter"])]
     all: bool,
     #[command(flatten)]
     conditions: Conditions,
@@ -128,7 +132,7 @@ pub struct RedriveArgs {
     dry_run: bool,
     /// Take in the event in this file instead, `-` for standard input: a new event for every route that wants it, which
     /// names the old one as its cause. The dead letter ends.
-    #[arg(long, value_name = "FILE", requires = "ids", conflicts_with_all = ["dry_run", "route", "target", "reason", "since", "before"])]
+    #[arg(long, value_name = "FILE", requires = "ids", conflicts_with_all = ["dry_run", "route", "target", "reason", "since", "before", "filter"])]
     edit: Option<PathBuf>,
     /// The edited event gets a new id, whatever it says.
     #[arg(long, requires = "edit")]
@@ -161,20 +165,28 @@ pub(super) fn time(text: &str) -> Result<jiff::Timestamp, String> {
         .ok_or_else(|| format!("`{text}` is neither an age, e.g. 2h, nor a time, e.g. 2026-01-02T03:04:05Z"))
 }
 
-impl From<Chosen> for Which {
-    fn from(Chosen { ids, all, conditions }: Chosen) -> Self {
-        let Conditions { route, target, reason, since, before } = conditions;
+/// The filter of the events.
+fn wanted(given: &str) -> Result<serde_json::Value, Failure> {
+    read_filter("--where", given)
+}
+
+impl Chosen {
+    /// As the API takes it.
+    fn which(self) -> Result<Which, Failure> {
+        let Chosen { ids, all, conditions } = self;
+        let Conditions { route, target, reason, since, before, filter } = conditions;
         let [since, before] = [since, before].map(|time| time.map(|time| time.to_string()));
-        Which {
+        Ok(Which {
             route,
             target,
             reason,
             since,
             before,
+            filter: filter.as_deref().map(wanted).transpose()?,
             ids: Some(ids).filter(|ids| !ids.is_empty()),
             all,
             dry_run: false,
-        }
+        })
     }
 }
 
@@ -189,7 +201,7 @@ pub async fn run(command: Command) -> Done {
 
 async fn ls(args: Ls) -> Done {
     let api = Api::new(&args.admin)?;
-    let Conditions { route, target, reason, since, before } = args.conditions;
+    let Conditions { route, target, reason, since, before, filter } = args.conditions;
     let [since, before] = [since, before].map(|time| time.map(|time| time.to_string()));
     let asked = [
         ("count", Some(args.count.to_string())),
@@ -198,6 +210,7 @@ async fn ls(args: Ls) -> Done {
         ("reason", reason),
         ("since", since),
         ("before", before),
+        ("where", filter.as_deref().map(wanted).transpose()?.map(|filter| filter.to_string())),
         ("after", args.after),
     ];
     let query: Vec<(&str, String)> = asked.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
@@ -340,7 +353,7 @@ async fn redrive(args: RedriveArgs) -> Done {
         return edit(&args, file).await;
     }
     let api = Api::new(&args.admin)?;
-    let asked = Which { dry_run: args.dry_run, ..args.chosen.into() };
+    let asked = Which { dry_run: args.dry_run, ..args.chosen.which()? };
     let done: Redriven = api.post(Operation::RedriveDeadLetters, &asked).await?;
     match args.admin.output {
         Output::Json => print_json(&done)?,
@@ -369,7 +382,7 @@ async fn redrive(args: RedriveArgs) -> Done {
 
 async fn purge(args: PurgeArgs) -> Done {
     let api = Api::new(&args.admin)?;
-    let asked: Which = args.chosen.into();
+    let asked: Which = args.chosen.which()?;
     let trial: Purged = api.post(Operation::PurgeDeadLetters, &Which { dry_run: true, ..asked.clone() }).await?;
     if !args.dry_run && trial.purged > 1 && !args.yes && !confirmed(trial.purged)? {
         return Ok(Exit::No);

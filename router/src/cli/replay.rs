@@ -8,7 +8,8 @@ use super::{
     Admin, Done, Exit, Failure, Output,
     api::Api,
     dead_letters::time,
-    filter, print, print_json,
+    print, print_json,
+    stream::read_filter,
     table::{ago, count, table},
 };
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
         Operation,
         view::{Replay, ReplayId, ReplayPlace, Replays, StartReplay, StartedReplay},
     },
-    codes, config,
+    codes,
 };
 
 /// From one look at a replay that is followed to the next.
@@ -137,15 +138,6 @@ fn rate(text: &str) -> Result<NonZeroU32, String> {
     number.parse().map_err(|_| format!("`{text}` is no rate, e.g. 50/s"))
 }
 
-/// The filter itself, or the one in a file.
-fn read_filter(given: &str) -> Result<serde_json::Value, Failure> {
-    let invalid = |e: String| Failure::new(Exit::Usage, codes::FILTER_INVALID, e);
-    if given.trim_start().starts_with('{') {
-        return serde_json::from_str(given).map_err(|e| invalid(format!("--filter: {e}")));
-    }
-    config::document(given, &filter::read(given.as_ref())?).map_err(|e| invalid(e.to_string()))
-}
-
 pub async fn run(command: Command) -> Done {
     match command {
         Command::Start(args) => start(args).await,
@@ -167,7 +159,7 @@ async fn start(args: Start) -> Done {
         bus: Some(args.bus),
         from,
         to,
-        filter: args.filter.as_deref().map(read_filter).transpose()?,
+        filter: args.filter.as_deref().map(|given| read_filter("--filter", given)).transpose()?,
         routes: args.routes,
         rate: args.rate,
         dry_run: args.dry_run,

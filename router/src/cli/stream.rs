@@ -94,18 +94,19 @@ impl Stream {
     }
 }
 
-/// A filter of the command line as the API takes it: JSON in place, or a file of JSON or YAML.
-pub fn filter_text(text: &str) -> Result<String, Failure> {
+/// A filter of the command line as the API takes it: JSON in place, or a file of JSON or YAML. `flag` is where it was
+/// given.
+pub fn read_filter(flag: &str, text: &str) -> Result<serde_json::Value, Failure> {
     let invalid = |message: String| Failure::new(Exit::Usage, codes::FILTER_INVALID, message);
     let (name, source) = match text.trim_start().starts_with('{') {
-        true => ("--where".to_owned(), text.to_owned()),
+        true => (flag.to_owned(), text.to_owned()),
         false => (text.to_owned(), filter::read(text.as_ref())?),
     };
     let written = config::document(&name, &source).map_err(invalid)?;
     let spec: Spec = serde_json::from_value(written.clone())
         .map_err(|e| invalid(format!("`{name}` is no filter: {e}; a filter is an object with one of these keys")))?;
     Filter::parse(spec).map_err(|e| invalid(format!("`{name}`: {e}")))?;
-    Ok(written.to_string())
+    Ok(written)
 }
 
 /// A place in a log: `earliest`, `latest`, an offset, an age or a time.

@@ -5,7 +5,7 @@ use std::io::Write;
 use super::{
     Admin, Done, Exit, Failure, Output,
     api::Api,
-    stream::{Stream, filter_text, position},
+    stream::{Stream, position, read_filter},
     table::count,
 };
 use crate::{
@@ -51,7 +51,7 @@ pub async fn run(args: Args) -> Done {
     let api = Api::new(&args.admin)?;
     let mut query = vec![("bus", args.bus.clone()), ("from", args.from.clone())];
     if let Some(filter) = &args.filter {
-        query.push(("where", filter_text(filter)?));
+        query.push(("where", read_filter("--where", filter)?.to_string()));
     }
     if args.until_latest {
         query.push(("follow", "false".into()));

@@ -14,9 +14,9 @@ use std::{
 use async_trait::async_trait;
 use router_core::{
     clock::SystemClock,
-    filter::Spec,
+    filter::{Filter, Spec},
     id::{BusName, DeliveryId, RouteName, SourceName, TargetName},
-    path::{BusSpec, Path, RouteSpec, Topology},
+    path::{BusSpec, Path, RouteSpec, Topology, Which},
     settle::RetryPolicy,
     source::Accepted,
     stats::LaneStateName,
@@ -376,7 +376,18 @@ async fn purged_dead_letters_are_gone_for_good_and_counted() {
     assert_eq!(path.purge(&of("another")).await.unwrap().purged, 0);
     let ids = Selection { ids: Some(vec![letters[0].id]), ..Selection::default() };
     assert_eq!(path.purge(&ids).await.unwrap().purged, 1);
-    assert_eq!(path.purge(&of("picky")).await.unwrap().purged, 1_249, "more than a page");
+    // By what their events say: some of each page, and those of a later page for a small one.
+    let spec = serde_json::from_value(serde_json::json!({"suffix": {"id": "98"}})).unwrap();
+    let filter = Filter::parse(spec).unwrap();
+    let (none, picky_ones) = (of("another"), of("picky"));
+    let some = |selection| Which { selection, filter: Some(&filter) };
+    assert_eq!(path.dead_letters(some(&none), all).await.unwrap().len(), 0);
+    let found = path.dead_letters(some(&picky_ones), Page { after: None, count_max: 20 }).await.unwrap();
+    assert_eq!((found[0].id, found.len()), (letters[49].id, 20));
+    let rest = Page { after: Some(found[19].id), count_max: 20 };
+    assert_eq!(path.dead_letters(some(&picky_ones), rest).await.unwrap().len(), 5);
+    assert_eq!(path.purge(some(&picky_ones)).await.unwrap().purged, 25);
+    assert_eq!(path.purge(&of("picky")).await.unwrap().purged, 1_224, "more than a page");
     let counted = path.stats().route(&RouteName::new("picky").unwrap()).letters_ended();
     assert_eq!(counted, BTreeMap::from([("purged", 1_250)]));
     assert_eq!(path.status().await.unwrap().routes[0].dead_letters, 0);

@@ -159,6 +159,8 @@ async fn every_answer_is_what_the_document_says() {
         ("target=X", "target"),
         ("since=1", "time"),
         ("after=1", "id"),
+        ("where=1", "filter"),
+        ("where=%7B%7D", "filter"),
     ] {
         assert_eq!(held.call(ListDeadLetters, &format!("?{query}"), None).await["code"], code);
     }
@@ -191,6 +193,7 @@ async fn every_answer_is_what_the_document_says() {
             (json!({"all": true, "route": "r"}), "selection"),
             (json!({"x": 1}), "body"),
             (json!({"ids": vec!["x"; 10_001]}), "ids"),
+            (json!({"where": {"pattern": {"type": []}}}), "filter"),
         ] {
             assert_eq!(held.call(act, "", Some(which)).await["code"], code);
         }

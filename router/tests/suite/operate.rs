@@ -78,6 +78,10 @@ async fn dead_letters_are_counted_redriven_and_purged_by_choice() {
     let long_ago = ["--before", "2020-01-01T00:00:00Z"];
     assert_eq!(act(&["ls", long_ago[0], long_ago[1]]).await, (0, "no dead letters\n".into()));
     assert!(act(&["ls", "--since", "1h", "--target", "sink", "--route", "orders"]).await.1.lines().count() == 6);
+    let third = ["--where", r#"{"exact": {"id": "2"}}"#];
+    assert_eq!(act(&["ls", third[0], third[1]]).await.1.lines().count(), 2);
+    assert_eq!(act(&["redrive", "--dry-run", third[0], third[1]]).await, (0, "would be redriven: 1\n".into()));
+    assert!(act(&["redrive", "--where", "{}"]).await.1.contains("`--where` is no filter"));
     assert_eq!(act(&["purge", long_ago[0], long_ago[1]]).await, (1, "purged: 0\n".into()));
     let route = ["--route", "orders", "--reason", "refused"];
     let with = |act: &'static str, more: &'static str| [&[act][..], &route, &[more]].concat();
@@ -91,6 +95,7 @@ async fn dead_letters_are_counted_redriven_and_purged_by_choice() {
     let id = page["dead_letters"][2]["id"].as_str().unwrap();
     assert_eq!(act(&["purge", id]).await, (0, "purged: 1\n".into()));
     world.until_listed(4).await;
+    assert_eq!(act(&["purge", third[0], third[1]]).await, (1, "purged: 0\n".into()), "it was that one");
     assert_eq!(act(&with("purge", "--yes")).await, (0, "purged: 4\n".into()));
     world.until_listed(0).await;
     for wrong in [&["purge"][..], &["redrive"], &["purge", "--all", "--route", "orders"], &["ls", "--since", "never"]] {

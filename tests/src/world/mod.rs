@@ -26,3 +26,6 @@ pub mod inside;
 
 /// The router in a process of its own.
 pub mod process;
+
+/// How a run ends.
+pub mod ending;

@@ -11,6 +11,7 @@ use super::{
     dispatch::{Letters, Msg},
 };
 use crate::{
+    filter::Filter,
     id::DeliveryId,
     quarantine,
     store::{self, DeadLetter, Page, Record, Selection},
@@ -18,6 +19,21 @@ use crate::{
 
 /// Dead letters that are opened again or ended at a time.
 const LETTERS_PAGE: usize = 1_000;
+
+/// Which dead letters: those that hold for what the ledger knows of them, and whose event a filter wants.
+#[derive(Clone, Copy, Debug)]
+pub struct Which<'a> {
+    /// By what the ledger knows.
+    pub selection: &'a Selection,
+    /// By the event; `None` asks for none. What is no event, and an event that is no longer kept, no filter wants.
+    pub filter: Option<&'a Filter>,
+}
+
+impl<'a> From<&'a Selection> for Which<'a> {
+    fn from(selection: &'a Selection) -> Self {
+        Which { selection, filter: None }
+    }
+}
 
 /// Why [`Path::purge`] ended dead letters, as it is counted.
 pub(super) const PURGED: &str = "purged";
@@ -45,13 +61,43 @@ pub struct Purged {
 }
 
 impl Path {
-    /// Dead letters, by id: all that were parked before the call.
+    /// Dead letters, by id: all that were parked before the call. With a filter it reads on until it found as many as
+    /// the page asks for, or there are no further ones.
     ///
     /// # Errors
     /// The store's.
-    pub async fn dead_letters(&self, which: &Selection, page: Page) -> Result<Vec<DeadLetter>, store::Error> {
+    pub async fn dead_letters<'a>(
+        &self,
+        which: impl Into<Which<'a>>,
+        mut page: Page,
+    ) -> Result<Vec<DeadLetter>, store::Error> {
+        let Which { selection, filter } = which.into();
         self.flush().await?;
-        self.ledger.dead_letters(which, page).await
+        let mut found = Vec::new();
+        loop {
+            let letters = self.ledger.dead_letters(selection, page).await?;
+            let Some(last) = letters.last() else { return Ok(found) };
+            page.after = Some(last.id);
+            let Some(filter) = filter else { return Ok(letters) };
+            let wanted = self.wanted(letters, filter).await?;
+            page.count_max -= wanted.len();
+            found.extend(wanted);
+            if page.count_max == 0 {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Those of the dead letters whose event the filter wants.
+    async fn wanted(&self, letters: Vec<DeadLetter>, filter: &Filter) -> Result<Vec<DeadLetter>, store::Error> {
+        let mut wanted = Vec::new();
+        for letter in letters {
+            let Some(log) = self.logs.get(&letter.id.lane.bus).filter(|_| !is_raw(&letter)) else { continue };
+            if log.record(letter.id.offset).await?.is_some_and(|record| filter.matches(&record.event)) {
+                wanted.push(letter);
+            }
+        }
+        Ok(wanted)
     }
 
     /// The record that a delivery is about; `None` when its bus is unknown or the record is gone.
@@ -69,16 +115,16 @@ impl Path {
     ///
     /// # Errors
     /// The store's: what was opened before stays open.
-    pub async fn redrive(&self, which: &Selection) -> Result<Redriven, store::Error> {
-        self.change(which, Some(Letters::Redrive)).await
+    pub async fn redrive<'a>(&self, which: impl Into<Which<'a>>) -> Result<Redriven, store::Error> {
+        self.change(which.into(), Some(Letters::Redrive)).await
     }
 
     /// How many of the selected dead letters would be delivered after later ones of their key, were they redriven.
     ///
     /// # Errors
     /// The store's.
-    pub async fn late(&self, which: &Selection) -> Result<u64, store::Error> {
-        self.change(which, None).await.map(|seen| seen.late)
+    pub async fn late<'a>(&self, which: impl Into<Which<'a>>) -> Result<u64, store::Error> {
+        self.change(which.into(), None).await.map(|seen| seen.late)
     }
 
     /// Ends the selected dead letters for good, those of routes that are not configured too: their
@@ -86,25 +132,29 @@ impl Path {
     ///
     /// # Errors
     /// The store's: what was ended before stays ended.
-    pub async fn purge(&self, which: &Selection) -> Result<Purged, store::Error> {
-        let purged = self.change(which, Some(Letters::End(PURGED))).await?.redriven;
+    pub async fn purge<'a>(&self, which: impl Into<Which<'a>>) -> Result<Purged, store::Error> {
+        let purged = self.change(which.into(), Some(Letters::End(PURGED))).await?.redriven;
         Ok(Purged { purged })
     }
 
     /// Changes all that are selected, or looks at them; how many were changed, how many left as they were, and how
     /// many are late where they are redriven.
-    async fn change(&self, which: &Selection, what: Option<Letters>) -> Result<Redriven, store::Error> {
+    async fn change(&self, which: Which<'_>, what: Option<Letters>) -> Result<Redriven, store::Error> {
         let _one = self.changing.lock().await;
         self.flush().await?;
         let count = |letters: &[DeadLetter]| u64::try_from(letters.len()).unwrap_or(u64::MAX);
         let mut done = Redriven::default();
         let mut page = Page { after: None, count_max: LETTERS_PAGE };
         loop {
-            let letters = self.ledger.dead_letters(which, page).await?;
+            let letters = self.ledger.dead_letters(which.selection, page).await?;
             let Some(last) = letters.last() else { return Ok(done) };
             page.after = Some(last.id);
+            let letters = match which.filter {
+                Some(filter) => self.wanted(letters, filter).await?,
+                None => letters,
+            };
             let ends = matches!(what, Some(Letters::End(_)));
-            let stays = |l: &DeadLetter| !ends && l.route.as_str() == quarantine::BUS;
+            let stays = |l: &DeadLetter| !ends && is_raw(l);
             let (stay, letters): (Vec<_>, Vec<_>) = letters.into_iter().partition(stays);
             let all = count(&letters);
             if !ends {
@@ -134,4 +184,9 @@ impl Path {
         self.dispatcher.send(Msg::Letters { what, letters, reply }).map_err(|_| self.over())?;
         count.await.map_err(|_| self.over())
     }
+}
+
+/// Whether it is no event but the bytes of what could not be read as one.
+fn is_raw(letter: &DeadLetter) -> bool {
+    letter.route.as_str() == quarantine::BUS
 }

@@ -18,7 +18,7 @@ use super::super::{
     api::Api,
     print, print_json,
     progress::Progress,
-    stream::{Stream, filter_text, position},
+    stream::{Stream, position, read_filter},
     table::count,
 };
 use crate::{
@@ -107,7 +107,8 @@ struct Exported<'a> {
 
 pub async fn run(args: Args) -> Done {
     let api = Api::new(&args.admin)?;
-    let filter = args.filter.as_deref().map(filter_text).transpose()?;
+    let filter = args.filter.as_deref().map(|given| read_filter("--where", given)).transpose()?;
+    let filter = filter.map(|filter| filter.to_string());
     let to_file = args.out.as_os_str() != "-";
     if args.resume && !to_file {
         return Err(Failure::new(Exit::Usage, codes::ARGUMENT, "--resume needs the file: give it by -o FILE"));
