@@ -2,8 +2,8 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
+use ::schemas::Code;
 use clap::{Parser, Subcommand, ValueEnum};
-use schemas::Code;
 
 use crate::codes;
 
@@ -42,6 +42,9 @@ mod recover;
 
 /// `gocoffee transform`.
 mod transform;
+
+/// `gocoffee schemas`.
+mod schemas;
 
 /// `gocoffee tail`.
 mod tail;
@@ -128,6 +131,8 @@ enum Command {
     Recover(recover::Args),
     #[command(subcommand)]
     Transform(transform::Command),
+    #[command(subcommand)]
+    Schemas(schemas::Command),
     Tail(tail::Args),
     #[command(subcommand)]
     Archive(archive::Command),
@@ -170,6 +175,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Recover(args) => on_runtime(recover::run(args)),
         Command::Transform(command) => transform::run(&command),
+        Command::Schemas(command) => schemas::run(&command),
         Command::Completions(args) => completions::run(&args),
         Command::Serve(args) => on_runtime(serve::run(args)),
         Command::Publish(args) => on_runtime(publish::run(args)),

@@ -65,6 +65,7 @@ schemas::codes! {
     TARGET_UNREACHABLE = "R0034",
     DATA_UNREADABLE = "R0035",
     ORPHANS = "R0039",
+    CATALOGUE_REFUSED = "R0070",
     NO_SUCH_BUS = "no-such-bus",
     POSITION = "position",
     TOO_MANY_READERS = "too-many-readers",

@@ -45,9 +45,13 @@ pub mod value;
 /// What an HTTP target can be told.
 mod target;
 
+/// The schemas that sources may ask for.
+mod schemas;
+
 /// Findings, for people and for programs.
 pub mod report;
 
+pub use self::schemas::{Schemas, Validate};
 pub use load::{Loaded, document, load, load_file};
 pub use target::{Batch, ClientAuth, OAuth, Rate, TargetRetry, TargetTls};
 use value::{Json, Secret};
@@ -87,6 +91,8 @@ pub struct Config {
     pub dead_letters: DeadLetters,
     /// Replays.
     pub replay: Replay,
+    /// The schemas that sources may ask for.
+    pub schemas: Schemas,
     /// What is taken in and held at most.
     pub limits: Limits,
     /// Events, and the routes that they must reach. Default: none.
@@ -110,6 +116,7 @@ impl Default for Config {
             routes: BTreeMap::new(),
             dead_letters: DeadLetters::default(),
             replay: Replay::default(),
+            schemas: Schemas::default(),
             limits: Limits::default(),
             tests: BTreeMap::new(),
         }
@@ -322,6 +329,15 @@ pub enum Source {
     Http(HttpSource),
 }
 
+impl Source {
+    /// What it does with an event whose data its schema refuses.
+    pub fn validate(&self) -> Validate {
+        match self {
+            Source::Http(http) => http.validate,
+        }
+    }
+}
+
 /// CloudEvents over HTTP.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -334,6 +350,9 @@ pub struct HttpSource {
     /// Keys, one of which a sender must show as `Authorization: Bearer KEY`. Default: none is asked for.
     #[serde(default)]
     pub keys: Vec<Secret>,
+    /// What becomes of events whose data their schema refuses. Default `off`: they are not held to it.
+    #[serde(default)]
+    pub validate: Validate,
 }
 
 /// Where events can go.

@@ -10,6 +10,7 @@ use std::{
 };
 
 use router_core::{
+    admit::{Demand, Schemas},
     id::{BusName, SourceName, TargetName},
     order::{OnDeadLetter, Order, STUCK_KEYS_MAX},
     path::{Budgets, BusSpec, RouteSpec, Topology},
@@ -31,8 +32,9 @@ use router_store::{
 };
 
 use crate::{
+    catalogue::{self, Known},
     codes,
-    config::{self, Config, value},
+    config::{self, Config, Validate, value},
 };
 
 /// Why something that the configuration names cannot be had. Each says where, and what to do.
@@ -59,6 +61,9 @@ pub enum Error {
     /// TLS of a target.
     #[error("targets.{0}: tls: {1}")]
     TargetTls(TargetName, TlsError),
+    /// The schemas.
+    #[error("schemas: {0}")]
+    Schemas(String),
 }
 
 impl Error {
@@ -68,6 +73,7 @@ impl Error {
             Error::Secret { .. } => codes::SECRET_UNREADABLE,
             Error::Keys(_) | Error::Source(..) | Error::Target(..) => codes::CONFIG_VALUE,
             Error::TargetTls(..) => router_http::codes::TLS_FILES,
+            Error::Schemas(_) => codes::CATALOGUE_REFUSED,
         }
     }
 }
@@ -82,6 +88,8 @@ pub enum Connected {
         bus: BusName,
         /// The keys that it asks for.
         keys: Vec<KnownKey>,
+        /// What it does with an event whose data its schema refuses.
+        validate: Validate,
     },
 }
 
@@ -162,15 +170,21 @@ pub fn source(name: &SourceName, source: &config::Source, keys: &[KnownKey]) -> 
                 let key = Key::new(KeySpec::new(format!("{name}/{n}"), text)).map_err(|e| refused(&e))?;
                 all.push(KnownKey { key, secret: named.clone() });
             }
-            push(&http.path, name.clone(), http.bus.clone(), all).map_err(|e| refused(&e))
+            push(&http.path, name.clone(), http.bus.clone(), all, http.validate).map_err(|e| refused(&e))
         }
     }
 }
 
-fn push(path: &str, from: SourceName, bus: BusName, keys: Vec<KnownKey>) -> Result<Connected, EventsError> {
+fn push(
+    path: &str,
+    from: SourceName,
+    bus: BusName,
+    keys: Vec<KnownKey>,
+    validate: Validate,
+) -> Result<Connected, EventsError> {
     let shown = keys.iter().map(|known| known.key.clone()).collect();
     let endpoint = Box::new(Events::with_keys(path, from, bus.clone(), shown)?);
-    Ok(Connected::Push { endpoint, bus, keys })
+    Ok(Connected::Push { endpoint, bus, keys, validate })
 }
 
 /// The path at which a bus takes events beside its sources.
@@ -202,9 +216,50 @@ pub fn bus_sources(config: &Config, keys: &[KnownKey]) -> Result<Vec<Connected>,
         let failed = |why: String| Error::Keys(format!("{}: {why}", bus_path(&bus)));
         // In logs such a source has the name of its bus.
         let from = SourceName::new(bus.as_str()).map_err(|e| failed(e.to_string()))?;
-        push(&bus_path(&bus), from, bus.clone(), keys.to_vec()).map_err(|e| failed(e.to_string()))
+        let validate = strictest(config, &bus);
+        push(&bus_path(&bus), from, bus.clone(), keys.to_vec(), validate).map_err(|e| failed(e.to_string()))
     };
     buses_with_path(config).into_iter().map(connect).collect()
+}
+
+/// What a bus's own path does with events that their schema refuses: no less than any source that feeds the bus.
+fn strictest(config: &Config, bus: &BusName) -> Validate {
+    let feeds = |source: &&config::Source| match source {
+        config::Source::Http(http) => http.bus == *bus,
+    };
+    config.sources.values().filter(feeds).map(config::Source::validate).max().unwrap_or_default()
+}
+
+/// The catalogue that the configuration names.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn catalogue_of(config: &Config) -> Result<schemas::catalogue::Catalogue, Vec<schemas::catalogue::Error>> {
+    catalogue::load(config.schemas.path.as_deref(), config.schemas.built_in)
+}
+
+/// The schemas that sources ask for, compiled; `None` where none asks.
+///
+/// # Errors
+/// [`Error::Schemas`].
+pub fn schemas(config: &Config) -> Result<Option<Arc<Known>>, Error> {
+    if config.sources.values().all(|source| source.validate() == Validate::Off) {
+        return Ok(None);
+    }
+    let said =
+        |errors: Vec<schemas::catalogue::Error>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let catalogue = catalogue_of(config).map_err(|errors| Error::Schemas(said(errors)))?;
+    Ok(Some(Arc::new(Known(catalogue))))
+}
+
+/// What the intake of a source is told of schemas.
+pub fn judging(known: Option<&Arc<Known>>, validate: Validate) -> Option<Schemas> {
+    let demand = match validate {
+        Validate::Off => return None,
+        Validate::Warn => Demand::Warn,
+        Validate::Refuse => Demand::Refuse,
+    };
+    known.map(|known| Schemas { judge: known.clone(), demand })
 }
 
 /// Connects all targets; no connection is opened yet.

@@ -25,6 +25,9 @@ pub mod config;
 /// From the configuration to what it names.
 pub mod connect;
 
+/// The schemas that sources may ask for.
+pub mod catalogue;
+
 /// Keys in files, read again when they change.
 mod watch;
 

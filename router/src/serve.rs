@@ -24,7 +24,9 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
-    admin, codes,
+    admin,
+    catalogue::Known,
+    codes,
     config::Config,
     connect::{self, Connected, Opened},
     watch,
@@ -156,6 +158,7 @@ pub async fn serve(config: Config, options: Options) -> Result<Running, Error> {
         sources.push(connect::source(name, source, &keys)?);
     }
     sources.extend(connect::bus_sources(&config, &keys)?);
+    let known = connect::schemas(&config)?;
     let reload_every = options.reload_every.unwrap_or(tls::RELOAD_EVERY);
     let renewal = watch::Keys::new(&sources).spawn(reload_every);
     let addr = config.admin.listen;
@@ -179,7 +182,7 @@ pub async fn serve(config: Config, options: Options) -> Result<Running, Error> {
     let guard_of_readers = readers.guard();
     let ready = AtomicBool::new(false);
     let api = Arc::new(admin::Api { path: path.clone(), clock, started, routes, ready, readers });
-    let listener = match bind(&config, sources, &path, reload_every).await {
+    let listener = match bind(&config, sources, known.as_ref(), &path, reload_every).await {
         Ok(listener) => listener,
         Err(e) => {
             // The first error is the one to tell; what a stop cannot write is done again after the next start.
@@ -206,12 +209,18 @@ async fn end(path: &Path, opened: &Opened, deadline: Duration) -> Result<(), sto
 async fn bind(
     config: &Config,
     sources: Vec<Connected>,
+    known: Option<&Arc<Known>>,
     path: &Path,
     reload_every: Duration,
 ) -> Result<Listener, BindError> {
-    let mounts = sources.into_iter().filter_map(|Connected::Push { endpoint, bus, .. }| {
+    let mounts = sources.into_iter().filter_map(|Connected::Push { endpoint, bus, validate, .. }| {
         // `check` has seen to it that the bus exists, and the path has opened it.
-        path.intake(&bus).map(|intake| Mount { endpoint: endpoint.into(), intake: Arc::new(intake) })
+        let intake = path.intake(&bus)?;
+        let intake = match connect::judging(known, validate) {
+            Some(schemas) => intake.judging(schemas),
+            None => intake,
+        };
+        Some(Mount { endpoint: endpoint.into(), intake: Arc::new(intake) })
     });
     let (limits, edge) = (connect::limits(&config.limits), connect::edge(config));
     Listener::bind_with(config.listen, limits, edge, reload_every, mounts.collect()).await

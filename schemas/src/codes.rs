@@ -32,4 +32,6 @@ crate::codes! {
     HEADER_VALUE = "header-value",
     HEADER_QUOTES = "header-quotes",
     PERCENT_ENCODING = "percent-encoding",
+    SCHEMA_VIOLATED = "schema-violated",
+    DATASCHEMA_UNKNOWN = "dataschema-unknown",
 }

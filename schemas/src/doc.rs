@@ -178,6 +178,18 @@ impl<'a> Item<'a> {
         self.members().filter(|(n, _)| n == name).last().map(|(_, value)| value)
     }
 
+    /// How many arrays and objects there are from here on; cheap.
+    #[cfg(feature = "catalogue")]
+    pub(crate) fn containers(&self) -> usize {
+        self.nodes.iter().skip(self.at).filter(|n| matches!(n.kind, Kind::Array | Kind::Object)).count()
+    }
+
+    /// What tells this value from all others of its document, while that is there.
+    #[cfg(feature = "catalogue")]
+    pub(crate) fn identity(&self) -> (usize, usize) {
+        (self.nodes.as_ptr() as usize, self.at)
+    }
+
     fn node(&self) -> Option<&'a Node> {
         self.nodes.get(self.at)
     }

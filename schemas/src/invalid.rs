@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::event::is_allowed;
+
 /// A short, stable name of what is wrong: in kebab-case what goes over the wire, e.g. `missing-attribute`; as a
 /// number what people meet at the command line and in the log, e.g. `R0007`.
 ///
@@ -50,6 +52,8 @@ pub enum Place {
     Header(Box<str>),
     /// The data of the event.
     Data,
+    /// A member or an element of the data, by its JSON Pointer.
+    Member(Box<str>),
     /// A byte of the input, counted from 0.
     Byte(usize),
 }
@@ -57,21 +61,30 @@ pub enum Place {
 impl Place {
     /// An attribute or member by its name, which may come from anywhere: shortened and made printable.
     pub fn attribute(name: &str) -> Self {
-        Place::Attribute(printable(name))
+        Place::Attribute(printable(name, NAME_CHARS_SHOWN_MAX))
     }
 
     /// A header by its name.
     pub fn header(name: &str) -> Self {
-        Place::Header(printable(name))
+        Place::Header(printable(name, NAME_CHARS_SHOWN_MAX))
+    }
+
+    /// A place in the data by its JSON Pointer, whose names may come from anywhere: shortened and made printable.
+    pub fn member(pointer: &str) -> Self {
+        Place::Member(printable(pointer, POINTER_CHARS_SHOWN_MAX))
     }
 }
 
 /// Characters of a foreign name that a message repeats.
 const NAME_CHARS_SHOWN_MAX: usize = 64;
 
-fn printable(name: &str) -> Box<str> {
-    let shown = name.chars().take(NAME_CHARS_SHOWN_MAX).map(|c| if c.is_control() { '\u{FFFD}' } else { c });
-    let more = name.chars().nth(NAME_CHARS_SHOWN_MAX).map(|_| '…');
+/// Characters of a foreign pointer that a message repeats.
+const POINTER_CHARS_SHOWN_MAX: usize = 200;
+
+/// A foreign text as far as it is shown: so many characters, all of them such as an attribute may have.
+pub(crate) fn printable(text: &str, chars_max: usize) -> Box<str> {
+    let shown = text.chars().take(chars_max).map(|c| if is_allowed(c) { c } else { '\u{FFFD}' });
+    let more = text.chars().nth(chars_max).map(|_| '…');
     shown.chain(more).collect()
 }
 
@@ -82,6 +95,7 @@ impl fmt::Display for Place {
             Place::Attribute(name) => write!(f, "attribute {name}"),
             Place::Header(name) => write!(f, "header {name}"),
             Place::Data => f.write_str("data"),
+            Place::Member(pointer) => write!(f, "data{pointer}"),
             Place::Byte(at) => write!(f, "byte {at}"),
         }
     }

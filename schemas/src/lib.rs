@@ -40,6 +40,10 @@ pub mod http;
 // The data of the platform's events.
 pub mod payload;
 
+// Schemas of data by type of event, compiled.
+#[cfg(feature = "catalogue")]
+pub mod catalogue;
+
 // Conversions to and from the events of `cloudevents-sdk`.
 // Tests have the SDK as a second opinion with or without the feature.
 #[cfg(any(feature = "sdk", test))]

@@ -1,11 +1,13 @@
 //! Step 2, admit: what is taken in, and what was there already. Pure: no I/O, no clock.
 //!
-//! An event is valid by construction, so what is left to ask here is its size and its identity. The
+//! An event is valid by construction, so what is left to ask here is its size, its schema where its source asks for
+//! one, and its identity. The
 //! identity (source, id) is hashed with a secret of the store, so that nobody who picks ids can aim at
 //! a place of the [`Window`]. The hash only finds candidates: the appender reads the record at the
 //! candidate's offset and compares source and id themselves, so that two different events are never
 //! taken for one, however the hash falls.
 
+mod schema;
 mod window;
 
 use std::hash::Hasher;
@@ -13,7 +15,10 @@ use std::hash::Hasher;
 use schemas::{Event, Place};
 use siphasher::sip::SipHasher13;
 
-pub use self::window::Window;
+pub use self::{
+    schema::{Demand, Judge, Judged, MARK, Schemas},
+    window::Window,
+};
 use crate::{
     codes,
     source::{Kind, RawEvent, Rejection},

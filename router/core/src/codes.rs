@@ -5,6 +5,7 @@ schemas::codes! {
     NO_ANSWER = "no-answer",
     INTAKE_FULL = "intake-full",
     NO_SPACE = "no-space",
+    SCHEMA_UNMARKED = "R0170",
     ATTEMPTS_EXHAUSTED = "attempts-exhausted",
     TOO_OLD = "too-old",
     RECORD_DAMAGED = "record-damaged",

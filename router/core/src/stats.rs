@@ -75,6 +75,8 @@ pub struct BusStats {
     pub duplicate_differs: Counter,
     /// Had passed this router before.
     pub looped: Counter,
+    /// Not refused, though their schema refuses them.
+    pub schema_warned: Counter,
     /// Group commit: write and sync.
     pub append: Histogram,
     refused: Mutex<BTreeMap<Code, u64>>,

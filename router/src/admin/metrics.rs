@@ -67,6 +67,7 @@ impl Snapshot {
         counters(out, names::DUPLICATE, by_bus(|b| b.duplicate.get()))?;
         counters(out, names::DUPLICATE_DIFFERS, by_bus(|b| b.duplicate_differs.get()))?;
         counters(out, names::LOOPED, by_bus(|b| b.looped.get()))?;
+        counters(out, names::SCHEMA_WARNED, by_bus(|b| b.schema_warned.get()))?;
         let refused = buses.iter().flat_map(|(name, bus)| {
             let labels = |code: &'static str| vec![(names::BUS, name.as_str()), (names::CODE, code)];
             bus.refused().into_iter().map(move |(code, count)| (labels(code.0), count))

@@ -14,6 +14,9 @@ pub const DUPLICATE_DIFFERS: Name =
     Name("gocoffee_events_duplicate_differs", "Events whose source and id were there already, with other bytes");
 /// By bus.
 pub const LOOPED: Name = Name("gocoffee_events_looped", "Events that had passed this router before");
+/// By bus.
+pub const SCHEMA_WARNED: Name =
+    Name("gocoffee_events_schema_warned", "Events that were not refused, though their schema refuses them");
 /// By bus and code.
 pub const REFUSED: Name = Name("gocoffee_events_refused", "Events that were refused");
 /// By bus, 1 while it takes nothing in.

@@ -7,6 +7,9 @@ mod order;
 /// HTTP targets.
 mod target;
 
+/// The catalogue of schemas.
+mod schemas;
+
 /// What becomes of answers, and names that the router keeps to itself.
 mod reply;
 
@@ -110,6 +113,7 @@ pub fn validate(config: &Config, root: &Node, findings: &mut Vec<Finding>) {
         }
     }
     reply::reserved(&mut cx);
+    schemas::check(config, &mut cx);
     sources(config, &mut cx);
     targets(config, &mut cx);
     let mut buses = cx.names("buses");

@@ -18,4 +18,6 @@ mod recover;
 #[cfg(test)]
 mod replies;
 #[cfg(test)]
+mod schemas;
+#[cfg(test)]
 mod world;

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::gate::{Gate, Short};
 use crate::{
-    admit::{self, Rules, Window},
+    admit::{self, Judged, Rules, Schemas, Window},
     clock::Clock,
     codes,
     id::{Offset, SourceName},
@@ -55,6 +55,7 @@ pub(super) enum Door {
 #[derive(Clone)]
 pub struct Intake {
     rules: Rules,
+    schemas: Option<Schemas>,
     /// Sources are told that nothing is taken in any more.
     closing: CancellationToken,
     tx: mpsc::Sender<Submission>,
@@ -71,7 +72,24 @@ impl Intake {
         closing: CancellationToken,
     ) -> (Self, mpsc::Receiver<Submission>) {
         let (tx, rx) = mpsc::channel(SUBMISSIONS_MAX);
-        (Intake { rules, closing, tx, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)), gate, stats }, rx)
+        (
+            Intake {
+                rules,
+                schemas: None,
+                closing,
+                tx,
+                room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
+                gate,
+                stats,
+            },
+            rx,
+        )
+    }
+
+    /// The same intake, for a source whose events are judged by schemas.
+    #[must_use]
+    pub fn judging(&self, schemas: Schemas) -> Self {
+        Intake { schemas: Some(schemas), ..self.clone() }
     }
 
     /// Takes a batch; resolves when every event is durable, a duplicate, looped or rejected, one answer
@@ -98,7 +116,7 @@ impl Intake {
         let mut answers: Vec<Option<Answer>> = Vec::with_capacity(batch.len());
         let mut events = Vec::with_capacity(batch.len());
         for raw in batch {
-            match admit::admit(raw, &self.rules) {
+            match self.admit(raw) {
                 Ok(admitted) => {
                     events.push(admitted);
                     answers.push(None);
@@ -116,6 +134,14 @@ impl Intake {
             })
             .collect();
         Ok(answers)
+    }
+
+    fn admit(&self, raw: RawEvent) -> Result<Admitted, Rejection> {
+        let admitted = admit::admit(raw, &self.rules)?;
+        let Some(schemas) = &self.schemas else { return Ok(admitted) };
+        let Judged { admitted, warned } = schemas.judge(admitted)?;
+        self.stats.schema_warned.add(warned.into());
+        Ok(admitted)
     }
 
     /// Why nothing is taken in now, when that is so.
