@@ -66,6 +66,7 @@ schemas::codes! {
     DATA_UNREADABLE = "R0035",
     ORPHANS = "R0039",
     CATALOGUE_REFUSED = "R0070",
+    BUILT_WITHOUT = "R0040",
     NO_SUCH_BUS = "no-such-bus",
     POSITION = "position",
     TOO_MANY_READERS = "too-many-readers",

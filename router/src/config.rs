@@ -48,10 +48,14 @@ mod target;
 /// The schemas that sources may ask for.
 mod schemas;
 
+/// What targets at AWS can be told.
+mod aws;
+
 /// Findings, for people and for programs.
 pub mod report;
 
 pub use self::schemas::{Schemas, Validate};
+pub use aws::{AwsCredentials, EventBridgeBatch, EventBridgeMapping, EventBridgeTarget};
 pub use load::{Loaded, document, load, load_file};
 pub use target::{Batch, ClientAuth, OAuth, Rate, TargetRetry, TargetTls};
 use value::{Json, Secret};
@@ -361,6 +365,27 @@ pub struct HttpSource {
 pub enum Target {
     /// A POST for each event.
     Http(HttpTarget),
+    /// A bus of EventBridge at AWS.
+    #[serde(rename = "eventbridge")]
+    EventBridge(EventBridgeTarget),
+}
+
+impl Target {
+    /// The key that says its kind.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Target::Http(_) => "http",
+            Target::EventBridge(_) => "eventbridge",
+        }
+    }
+
+    /// The key below it that says where it is.
+    pub fn address_key(&self) -> &'static str {
+        match self {
+            Target::Http(_) => "url",
+            Target::EventBridge(_) => "bus",
+        }
+    }
 }
 
 /// A POST for each event.

@@ -1,6 +1,9 @@
 //! From the configuration to what it names. This is the registry: a kind of source, target or store is one
 //! variant in [`crate::config`] and one arm here.
 
+/// AWS.
+mod aws;
+
 use std::{
     collections::BTreeSet,
     num::NonZeroU32,
@@ -20,11 +23,8 @@ use router_core::{
     target::{Rate, Target},
 };
 use router_http::{
-    Edge, Endpoint, Events, HttpTarget, HttpTargetConfig, Key, KeySpec, Limits, Secret, TlsFiles,
-    client::{self, Clients},
-    events::EventsError,
-    listener::TlsError,
-    target,
+    Edge, Endpoint, Events, HttpTarget, HttpTargetConfig, Key, KeySpec, Limits, Secret, TlsFiles, client,
+    events::EventsError, listener::TlsError, target,
 };
 use router_store::{
     memory::MemoryStore,
@@ -64,6 +64,26 @@ pub enum Error {
     /// The schemas.
     #[error("schemas: {0}")]
     Schemas(String),
+    /// A target at AWS.
+    #[error("targets.{name}: {}: {why}", keys.join("."))]
+    Aws {
+        /// The target.
+        name: TargetName,
+        /// The keys below its kind.
+        keys: &'static [&'static str],
+        /// What is wrong, and what to write.
+        why: String,
+    },
+    /// A kind that this program was built without.
+    #[error(
+        "{place}: this gocoffee was built without {feature}; use one that was built with `--features {feature}`, as by default"
+    )]
+    BuiltWithout {
+        /// The key in the configuration.
+        place: String,
+        /// The feature that it needs.
+        feature: &'static str,
+    },
 }
 
 impl Error {
@@ -71,7 +91,8 @@ impl Error {
     pub fn code(&self) -> schemas::Code {
         match self {
             Error::Secret { .. } => codes::SECRET_UNREADABLE,
-            Error::Keys(_) | Error::Source(..) | Error::Target(..) => codes::CONFIG_VALUE,
+            Error::Keys(_) | Error::Source(..) | Error::Target(..) | Error::Aws { .. } => codes::CONFIG_VALUE,
+            Error::BuiltWithout { .. } => codes::BUILT_WITHOUT,
             Error::TargetTls(..) => router_http::codes::TLS_FILES,
             Error::Schemas(_) => codes::CATALOGUE_REFUSED,
         }
@@ -262,6 +283,14 @@ pub fn judging(known: Option<&Arc<Known>>, validate: Validate) -> Option<Schemas
     known.map(|known| Schemas { judge: known.clone(), demand })
 }
 
+/// What targets that are configured alike share.
+#[derive(Default)]
+pub struct Clients {
+    http: client::Clients,
+    #[cfg_attr(not(feature = "aws"), expect(dead_code))]
+    aws: aws::Accounts,
+}
+
 /// Connects all targets; no connection is opened yet.
 ///
 /// # Errors
@@ -279,11 +308,27 @@ pub fn target(name: &TargetName, target: &config::Target, clients: &Clients) -> 
     match target {
         config::Target::Http(http) => {
             let config = http_target(name, http)?;
-            let client = clients.get(config.client()).map_err(|e| Error::TargetTls(name.clone(), e))?;
+            let client = clients.http.get(config.client()).map_err(|e| Error::TargetTls(name.clone(), e))?;
             let target = HttpTarget::new(config, client);
             Ok(Arc::new(target.map_err(|e| Error::Target(name.clone(), e))?))
         }
+        #[cfg(feature = "aws")]
+        config::Target::EventBridge(bus) => aws::eventbridge(name, bus, &clients.aws),
+        #[cfg(not(feature = "aws"))]
+        config::Target::EventBridge(_) => Err(built_without(name, target, "aws")),
     }
+}
+
+#[cfg(not(feature = "aws"))]
+fn built_without(name: &TargetName, target: &config::Target, feature: &'static str) -> Error {
+    Error::BuiltWithout { place: format!("targets.{name}.{}", target.kind()), feature }
+}
+
+fn rate(rate: Option<&config::Rate>) -> Option<Rate> {
+    // Zeros were refused by `check`.
+    let events_per_second_max = NonZeroU32::new(rate?.events_per_second_max)?;
+    let burst = rate?.burst.map_or(Some(events_per_second_max), NonZeroU32::new)?;
+    Some(Rate { events_per_second_max, burst })
 }
 
 fn http_target(name: &TargetName, http: &config::HttpTarget) -> Result<HttpTargetConfig, Error> {
@@ -303,12 +348,6 @@ fn http_target(name: &TargetName, http: &config::HttpTarget) -> Result<HttpTarge
         (None, config::Mode::Binary) => target::Mode::Binary,
         (None, config::Mode::Structured) => target::Mode::Structured,
     };
-    let rate = http.rate.as_ref().and_then(|rate| {
-        // Zeros were refused by `check`.
-        let events_per_second_max = NonZeroU32::new(rate.events_per_second_max)?;
-        let burst = rate.burst.map_or(Some(events_per_second_max), NonZeroU32::new)?;
-        Some(Rate { events_per_second_max, burst })
-    });
     let mut statuses = target::Statuses::default();
     for (status, verdict) in &http.retry.statuses {
         statuses.set(status, verdict).map_err(|e| Error::Target(name.clone(), target::ConfigError::Status(e)))?;
@@ -320,7 +359,7 @@ fn http_target(name: &TargetName, http: &config::HttpTarget) -> Result<HttpTarge
         headers,
         auth: auth(name, http)?,
         in_flight_max: http.in_flight_max.into(),
-        rate,
+        rate: rate(http.rate.as_ref()),
         webhook_secrets,
         statuses,
         private: http.allow_private.into(),

@@ -47,6 +47,8 @@ pub fn codes() -> Vec<Code> {
         router_core::codes::ALL,
         router_store::codes::ALL,
         router_http::codes::ALL,
+        #[cfg(feature = "aws")]
+        router_aws::codes::ALL,
         schemas::codes::ALL,
     ];
     let mut codes: Vec<Code> = Vec::new();

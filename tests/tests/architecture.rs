@@ -1,6 +1,6 @@
 //! Goal: the dependency direction of docs/architecture.md holds, whatever else changes.
 //!
-//! `schemas → router-core → router-store → gocoffee` and `router-core → router-http → gocoffee → router-tests`;
+//! `schemas → router-core → router-store → gocoffee` and `router-core → router-http → router-aws → gocoffee → router-tests`;
 //! `schemas → function-host → order-processor` and the other functions, which the tests use, too: a crate may use what lies before it on its way, directly or not, and no other member.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
@@ -13,12 +13,13 @@ use std::{
 use serde_json::Value;
 
 /// Each member, and the members that it may use, for building and for testing alike.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("schemas", &[]),
     ("router-core", &["schemas"]),
     ("router-store", &["schemas", "router-core"]),
     ("router-http", &["schemas", "router-core"]),
-    ("gocoffee", &["schemas", "router-core", "router-store", "router-http"]),
+    ("router-aws", &["schemas", "router-core", "router-http"]),
+    ("gocoffee", &["schemas", "router-core", "router-store", "router-http", "router-aws"]),
     ("function-host", &["schemas"]),
     ("order-processor", &["schemas", "function-host"]),
     ("inventory-optimizer", &["schemas", "function-host"]),
@@ -32,6 +33,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
             "router-core",
             "router-store",
             "router-http",
+            "router-aws",
             "gocoffee",
             "function-host",
             "order-processor",
@@ -59,6 +61,9 @@ const OUTSIDE: [&str; 12] = [
     "async-nats",
     "object_store",
 ];
+
+/// What only one crate may name among its own dependencies: the beginnings of names, and the crate.
+const OF_ONE: [(&str, &str); 2] = [("aws-", "router-aws"), ("azure_", "router-azure")];
 
 struct Metadata {
     /// Package id to name.
@@ -151,4 +156,20 @@ fn the_domain_knows_no_server_no_database_and_no_cloud() {
     assert!(found.is_empty(), "router-core is built with {found:?}: this belongs in an adapter's crate");
     // The list is right: the crate that speaks HTTP is found by it.
     assert!(built_into(&metadata, "router-http").iter().any(outside));
+}
+
+#[test]
+fn a_clouds_sdk_is_known_to_its_own_crate_alone() {
+    let metadata = metadata();
+    let mut of_aws = 0;
+    for member in &metadata.members {
+        let name = &metadata.names[member];
+        for (to, _) in &metadata.edges[member] {
+            let to = &metadata.names[to];
+            let Some((_, owner)) = OF_ONE.iter().find(|(sdk, _)| to.starts_with(sdk)) else { continue };
+            assert_eq!(name, owner, "{name} -> {to}: the SDKs of a cloud belong into {owner}");
+            of_aws += 1;
+        }
+    }
+    assert!(of_aws > 0, "the list is right: the crate that speaks to AWS is found by it");
 }

@@ -19,6 +19,9 @@ mod tools;
 /// Formatting, lints and all tests.
 mod test;
 
+/// Who stands for a cloud in the tests.
+mod peers;
+
 /// The router under load, with the limits beside the figures.
 mod bench;
 
@@ -39,7 +42,8 @@ enum Command {
     Demo(demo::Options),
     /// Check formatting and lints, run all tests, and end with a line that counts them.
     ///
-    /// Needs Rust with rustfmt and clippy, and a C compiler; uses cargo-nextest where it is installed.
+    /// Needs Rust with rustfmt and clippy, and a C compiler; uses cargo-nextest where it is installed, and Python 3 for
+    /// moto and ministack, which stand for AWS.
     Test {
         /// Run the long forms: more rounds of the crash suite.
         #[arg(long)]

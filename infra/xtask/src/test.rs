@@ -13,6 +13,8 @@ use std::{
     thread,
 };
 
+use crate::peers;
+
 /// What the suites read to choose their long form.
 const LONG: &str = "GOCOFFEE_TESTS_LONG";
 /// Where the suites find the router's binary; without it they build it themselves.
@@ -58,11 +60,14 @@ pub fn run(root: &Path, long: bool) -> ExitCode {
 
 fn run_all(runner: &Runner<'_>) -> Tally {
     let mut tally = Tally::default();
+    let peers = peers::provide();
     tally.add(runner.check("formatting", &["fmt", "--all", "--check"], "run `cargo fmt --all`"));
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     tally.add(runner.check("lints", &clippy, "mend what clippy names"));
     let build = runner.check("build", &["build", "--workspace", "--all-targets"], "mend what the compiler names");
     tally.add(build);
+    // A thread that panicked leaves the suites without their peers, which they say.
+    let _provided = peers.join();
     if build.failed == 0 {
         let run: &[&str] = match runner.nextest {
             true => &["nextest", "run", "--workspace", "--no-fail-fast"],

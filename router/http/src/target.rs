@@ -56,8 +56,8 @@ mod oauth;
 /// Signatures of requests.
 mod sign;
 
-/// The trace of a delivery.
-mod trace;
+/// The trace of a delivery, as other targets write it too.
+pub mod trace;
 
 /// What a status means.
 mod verdict;

@@ -115,15 +115,16 @@ async fn connect(config: &Config, loaded: &mut Loaded) -> Result<(), Failure> {
         }
         for (name, why) in asked.join_all().await {
             if let Some(why) = why {
-                unreachable(loaded, &name, &why);
+                unreachable(config, loaded, &name, &why);
             }
         }
     }
     Ok(())
 }
 
-fn unreachable(loaded: &mut Loaded, name: &TargetName, why: &str) {
-    let place = loaded.place(&["targets", name.as_str(), "http", "url"]);
+fn unreachable(config: &Config, loaded: &mut Loaded, name: &TargetName, why: &str) {
+    let (kind, key) = config.targets.get(name).map_or(("", ""), |target| (target.kind(), target.address_key()));
+    let place = loaded.place(&["targets", name.as_str(), kind, key]);
     let finding = Finding::error(place, format!("the target `{name}` cannot be reached: {why}"));
     let help = "deliveries to it would wait; correct the address, or make the target listen";
     loaded.report.add(finding.code(codes::TARGET_UNREACHABLE).help(help));

@@ -10,6 +10,9 @@ mod target;
 /// The catalogue of schemas.
 mod schemas;
 
+/// Targets at AWS.
+mod aws;
+
 /// What becomes of answers, and names that the router keeps to itself.
 mod reply;
 
@@ -361,7 +364,7 @@ fn sources(config: &Config, cx: &mut Cx<'_>) {
 }
 
 fn targets(config: &Config, cx: &mut Cx<'_>) {
-    let clients = router_http::client::Clients::default();
+    let clients = connect::Clients::default();
     for (name, target) in &config.targets {
         let before = cx.findings.len();
         match target {
@@ -369,11 +372,13 @@ fn targets(config: &Config, cx: &mut Cx<'_>) {
                 http_target(name.as_str(), http, cx);
                 target::errors(name.as_str(), http, cx);
             }
+            Target::EventBridge(bus) => aws::eventbridge(name.as_str(), bus, cx),
         }
         // What the checks above let through, the target itself has the last word on, as at a start. Without
         // its secrets it cannot be made, and that was said already.
         let made = if cx.findings.len() == before { connect::target(name, target, &clients).err() } else { None };
-        let mut keys = vec!["targets", name.as_str(), "http"];
+        let mut keys = vec!["targets", name.as_str(), target.kind()];
+        let mut code = codes::CONFIG_VALUE;
         let message = match &made {
             Some(connect::Error::Target(_, e)) => {
                 keys.extend(key_of(e));
@@ -383,11 +388,20 @@ fn targets(config: &Config, cx: &mut Cx<'_>) {
                 keys.push("tls");
                 Some(e.to_string())
             }
+            Some(connect::Error::Aws { keys: below, why, .. }) => {
+                keys.extend(*below);
+                Some(why.clone())
+            }
+            Some(e @ connect::Error::BuiltWithout { .. }) => {
+                code = e.code();
+                Some(e.to_string())
+            }
             _ => None,
         };
-        cx.findings.extend(message.map(|message| Finding::error(cx.root.place(&keys), message)));
+        cx.findings.extend(message.map(|message| Finding::error(cx.root.place(&keys), message).code(code)));
         match target {
             Target::Http(http) => target::warnings(name.as_str(), http, cx),
+            Target::EventBridge(bus) => aws::eventbridge_warnings(name.as_str(), bus, cx),
         }
     }
 }

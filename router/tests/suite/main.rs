@@ -8,6 +8,8 @@ mod config_golden;
 #[cfg(test)]
 mod api;
 #[cfg(test)]
+mod aws;
+#[cfg(test)]
 mod edge;
 #[cfg(test)]
 mod operate;

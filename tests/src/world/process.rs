@@ -138,10 +138,27 @@ impl Place {
         router
     }
 
+    /// The same with what else the configuration says: members of sections, beside those of the routes.
+    pub async fn start_with(&self, routes: &[Route], more: &Value) -> Router<'_> {
+        let mut config = self.config(routes);
+        for (section, members) in more.as_object().expect("sections") {
+            for (name, member) in members.as_object().expect("members") {
+                config[section][name] = member.clone();
+            }
+        }
+        let mut router = self.spawn_with(&config);
+        router.ready(&[200]).await;
+        router
+    }
+
     fn spawn(&self, routes: &[Route]) -> Router<'_> {
+        self.spawn_with(&self.config(routes))
+    }
+
+    fn spawn_with(&self, settings: &Value) -> Router<'_> {
         let config = self.folder.path().join("gocoffee.yaml");
         // JSON is YAML.
-        fs::write(&config, format!("{:#}", self.config(routes))).expect("the folder takes files");
+        fs::write(&config, format!("{settings:#}")).expect("the folder takes files");
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log()).expect("the folder takes files");
         let child = tokio::process::Command::new(binary())
             .args(["serve", "--config"])

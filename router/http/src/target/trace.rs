@@ -11,7 +11,7 @@ use schemas::Value;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 /// The value of the `traceparent` header.
-pub(super) fn traceparent(delivery: &Delivery) -> String {
+pub fn traceparent(delivery: &Delivery) -> String {
     match delivery.event.get("traceparent") {
         Some(Value::String(given)) if is_traceparent(given) => given.to_owned(),
         _ => derived(delivery),
@@ -19,7 +19,7 @@ pub(super) fn traceparent(delivery: &Delivery) -> String {
 }
 
 /// The value of `tracestate`, which means something only beside the event's own `traceparent`.
-pub(super) fn tracestate(delivery: &Delivery) -> Option<String> {
+pub fn tracestate(delivery: &Delivery) -> Option<String> {
     match (delivery.event.get("traceparent"), delivery.event.get("tracestate")) {
         (Some(Value::String(parent)), Some(Value::String(state))) if is_traceparent(parent) => Some(state.to_owned()),
         _ => None,

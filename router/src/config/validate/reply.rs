@@ -26,11 +26,18 @@ pub fn check(config: &Config, name: &str, route: &Route, buses: &BTreeSet<String
         let keys = ["routes", name, "reply", "bus"];
         cx.known(&keys, "bus", bus.as_str(), buses);
     }
+    if route.reply == Reply::No {
+        return;
+    }
     let batched = match config.targets.get(&route.to) {
         Some(Target::Http(http)) => http.batch.is_some(),
+        Some(Target::EventBridge(_)) => {
+            let message = format!("the target `{}` is a bus, which answers with no events", route.to);
+            return cx.error(&["routes", name, "reply"], message, "leave out `reply`");
+        }
         None => false,
     };
-    if route.reply != Reply::No && batched {
+    if batched {
         let message = format!("the target `{}` answers for a batch, where nobody knows what a reply answers", route.to);
         cx.error(&["routes", name, "reply"], message, "leave out `reply`, or the target's `batch`");
     }

@@ -1,0 +1,58 @@
+//! Who stands for AWS in the tests: moto and ministack, which others wrote, in a virtual environment of Python under
+//! the target folder. They are installed once, while the workspace is built, and kept until other versions are wanted.
+//! Without Python, or without a network, the suites that need them say that they are skipped.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread::{self, JoinHandle},
+};
+
+/// What is installed.
+const WANTED: [&str; 2] = ["moto[server]==5.2.5", "ministack==1.5.33"];
+/// What names, in the folder, what it holds.
+const MARK: &str = "installed";
+
+/// Begins to provide the peers, beside whatever else is done.
+pub fn provide() -> JoinHandle<()> {
+    thread::spawn(|| {
+        let Some(folder) = folder() else { return };
+        if let Err(why) = install(&folder) {
+            eprintln!(
+                "moto and ministack cannot be installed, so the suite aws is skipped where they are not on the PATH: {why}"
+            );
+        }
+    })
+}
+
+/// TARGET/peers; this program is TARGET/debug/xtask.
+fn folder() -> Option<PathBuf> {
+    Some(std::env::current_exe().ok()?.ancestors().nth(2)?.join("peers"))
+}
+
+fn install(folder: &Path) -> Result<(), String> {
+    let wanted = WANTED.join("\n");
+    let mark = folder.join(MARK);
+    if fs::read_to_string(&mark).is_ok_and(|there| there == wanted) {
+        return Ok(());
+    }
+    let python = ["python3", "python"].into_iter().find(|python| run(Command::new(python).arg("--version")).is_ok());
+    let python = python.ok_or("there is no Python 3")?;
+    run(Command::new(python).args(["-m", "venv"]).arg(folder))?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    run(Command::new(folder.join("bin/python")).args(pip).args(WANTED))?;
+    fs::write(&mark, wanted).map_err(|e| e.to_string())
+}
+
+/// Runs a command; an error is the last line of what it said.
+fn run(command: &mut Command) -> Result<(), String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output().map_err(|e| format!("{name}: {e}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    let last = said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it says nothing");
+    Err(format!("{name}: {last}"))
+}

@@ -1,0 +1,56 @@
+//! Targets at AWS: what the adapter cannot tell by itself, and what a mapping changes.
+
+use super::Cx;
+use crate::config::{AwsCredentials, EventBridgeMapping, EventBridgeTarget, Rate};
+
+/// Errors, and secrets that are not there.
+pub(super) fn eventbridge(name: &str, target: &EventBridgeTarget, cx: &mut Cx<'_>) {
+    credentials(&["targets", name, "eventbridge", "credentials"], &target.credentials, cx);
+    rate(&["targets", name, "eventbridge", "rate"], target.rate.as_ref(), cx);
+}
+
+/// What a mapping does not carry.
+pub(super) fn eventbridge_warnings(name: &str, target: &EventBridgeTarget, cx: &mut Cx<'_>) {
+    let at = ["targets", name, "eventbridge", "mapping"];
+    match target.mapping {
+        None => {
+            let message = "EventBridge may write numbers and spaces of the data anew: equal as JSON, not byte for byte";
+            cx.warning(
+                &at,
+                message,
+                "write `mapping: structured` where that is enough, `mapping: opaque` to keep each byte",
+            );
+        }
+        Some(EventBridgeMapping::Data) => {
+            let message = "only `source`, `type`, `time` to the second and the data go: no id, no subject, no other attribute; events whose data is no JSON object become dead letters";
+            cx.warning(&at, message, "`mapping: structured` carries all of it");
+        }
+        Some(EventBridgeMapping::Structured | EventBridgeMapping::Opaque) => {}
+    }
+}
+
+fn credentials(at: &[&str], given: &AwsCredentials, cx: &mut Cx<'_>) {
+    let key = |key| [at, &[key]].concat();
+    if given.access_key_id.is_some() != given.secret_access_key.is_some() {
+        let message = "the id of an access key and its secret belong together";
+        cx.error(at, message, "give `access_key_id` and `secret_access_key`, or neither");
+    }
+    for (name, secret) in [("secret_access_key", &given.secret_access_key), ("session_token", &given.session_token)] {
+        if let Some(secret) = secret {
+            cx.secret(&key(name), secret);
+        }
+    }
+    if given.session_token.is_some() && given.access_key_id.is_none() {
+        cx.error(&key("session_token"), "a session token belongs to an access key", "give `access_key_id`, too");
+    }
+    let of_role = [("external_id", &given.external_id), ("session_name", &given.session_name)];
+    for (name, _) in of_role.iter().filter(|(_, value)| value.is_some() && given.role_arn.is_none()) {
+        cx.error(&key(name), format!("`{name}` is for a role, and there is none"), "give `role_arn`, too");
+    }
+}
+
+fn rate(at: &[&str], rate: Option<&Rate>, cx: &mut Cx<'_>) {
+    if rate.is_some_and(|rate| rate.events_per_second_max == 0 || rate.burst == Some(0)) {
+        cx.error(at, "with a rate or a burst of 0 nothing is ever sent", "write 1 or more");
+    }
+}

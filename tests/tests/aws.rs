@@ -1,0 +1,19 @@
+//! Goal: what the router sends to AWS arrives, and what AWS says becomes of each event is what becomes of its delivery.
+//! The peers are moto and ministack, which others wrote: the same bodies run against both where both can serve. Faults
+//! come from a proxy in front of them.
+//!
+//! `cargo xtask test` puts the peers into `peers` in the target folder; they are found on the PATH, too. Where one is
+//! missing, its tests say so in one line and end.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+/// Who stands for AWS.
+#[path = "aws/peers.rs"]
+mod peers;
+
+/// What goes wrong between the router and AWS.
+#[path = "aws/proxy.rs"]
+mod proxy;
+
+/// The target `eventbridge`.
+#[path = "aws/publish.rs"]
+mod publish;
