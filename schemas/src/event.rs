@@ -233,6 +233,13 @@ impl Event {
         self.body.slice(self.data_at..)
     }
 
+    /// Whether two are the same event, whatever came beside them.
+    pub fn same_but_facts(&self, other: &Event) -> bool {
+        let head = |event: &Event| (event.form(), event.body.get(2..4).map(<[u8]>::to_vec));
+        let attrs = |event: &Event| event.body.slice(HEAD.min(event.facts_at)..event.facts_at);
+        head(self) == head(other) && attrs(self) == attrs(other) && self.data() == other.data()
+    }
+
     /// The same event in a buffer of its own, so that a large buffer it was read from can be freed.
     pub fn detached(&self) -> Event {
         Event { body: Bytes::copy_from_slice(&self.body), ..*self }

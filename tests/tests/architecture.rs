@@ -13,12 +13,13 @@ use std::{
 use serde_json::Value;
 
 /// Each member, and the members that it may use, for building and for testing alike.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("schemas", &[]),
     ("router-core", &["schemas"]),
     ("router-store", &["schemas", "router-core"]),
     ("router-http", &["schemas", "router-core"]),
     ("router-aws", &["schemas", "router-core", "router-http"]),
+    ("router-azure", &["schemas", "router-core", "router-http"]),
     ("gocoffee", &["schemas", "router-core", "router-store", "router-http", "router-aws"]),
     ("function-host", &["schemas"]),
     ("order-processor", &["schemas", "function-host"]),

@@ -135,7 +135,7 @@ pub fn url(text: &str) -> Result<Uri, UrlError> {
 }
 
 /// Host and port of a URL: what of it may be shown.
-pub(crate) fn host(uri: &Uri) -> String {
+pub fn host(uri: &Uri) -> String {
     let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
     format!("{}:{port}", uri.host().unwrap_or_default())
 }

@@ -37,4 +37,5 @@ schemas::codes! {
     ACCEPT_REFUSED = "R0146",
     NO_ROOTS = "R0147",
     TOKEN_NOT_RENEWED = "R0148",
+    KEYS_NOT_HAD = "R0149",
 }

@@ -142,13 +142,17 @@ impl Endpoint for Events {
     }
 }
 
-const ORIGIN: HeaderName = HeaderName::from_static("webhook-request-origin");
+/// Whose origin asks leave to send.
+pub const ORIGIN: HeaderName = HeaderName::from_static("webhook-request-origin");
 const RATE: HeaderName = HeaderName::from_static("webhook-request-rate");
 const ALLOWED_ORIGIN: HeaderName = HeaderName::from_static("webhook-allowed-origin");
 const ALLOWED_RATE: HeaderName = HeaderName::from_static("webhook-allowed-rate");
 
 /// Grants a sender that asked leave what it asked for, at most the rate of its key; requests per minute.
-fn grant(headers: &HeaderMap, key: Option<&Key>) -> Result<Response, Problem> {
+///
+/// # Errors
+/// 400 for an origin that can be no name of a host.
+pub fn grant(headers: &HeaderMap, key: Option<&Key>) -> Result<Response, Problem> {
     // It is sent back, so that it is held to what a name of a host can be (RFC 1035, section 2.3.4).
     let host = |v: &&HeaderValue| (1..=253).contains(&v.len()) && v.as_bytes().iter().all(u8::is_ascii_graphic);
     let Some(origin) = headers.get(ORIGIN).filter(host) else {

@@ -119,6 +119,15 @@ impl Key {
         Ok(Arc::new(Key { spec, padded, budget }))
     }
 
+    /// Its secret as it is now, for who checks what was signed with it.
+    pub fn secret(&self) -> Secret {
+        let padded = self.padded();
+        let length = padded.last().map_or(0, |length| usize::from(*length));
+        let bytes = padded.get(..length).unwrap_or_default();
+        // It was visible ASCII when it was taken.
+        Secret::new(String::from_utf8_lossy(bytes).into_owned())
+    }
+
     fn padded(&self) -> [u8; PADDED] {
         *self.padded.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -238,10 +247,14 @@ fn padded(key: &[u8]) -> Option<[u8; PADDED]> {
 
 /// The keys of an endpoint, each padded to one length so that comparing takes one time.
 #[derive(Debug)]
-pub(crate) struct Keys(Vec<Arc<Key>>);
+pub struct Keys(Vec<Arc<Key>>);
 
 impl Keys {
-    pub(crate) fn new(keys: Vec<Arc<Key>>) -> Result<Self, KeyError> {
+    /// Puts them together.
+    ///
+    /// # Errors
+    /// Too many, or two with one secret.
+    pub fn new(keys: Vec<Arc<Key>>) -> Result<Self, KeyError> {
         if keys.len() > KEYS_MAX {
             return Err(KeyError::Count(keys.len()));
         }
@@ -254,28 +267,39 @@ impl Keys {
         Ok(Keys(keys))
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether nobody is asked who he is.
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// All of them, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Key>> {
+        self.0.iter()
+    }
+
+    /// The key with this secret, for who is not shown it as a bearer token. Compares with every key, whichever was
+    /// right, in constant time.
+    pub fn find(&self, given: &[u8]) -> Option<&Key> {
+        use subtle::{ConditionallySelectable, ConstantTimeEq};
+        let given = padded(given)?;
+        let mut found = u32::MAX;
+        for (index, key) in (0u32..).zip(&self.0) {
+            found.conditional_assign(&index, key.padded().ct_eq(&given));
+        }
+        self.0.get(usize::try_from(found).ok()?).map(|key| &**key)
     }
 
     /// The key of a request; `None` where none is asked for. Compares with every key, whichever was
     /// right, in constant time.
     pub(crate) fn check(&self, headers: &HeaderMap) -> Result<Option<&Key>, Problem> {
-        use subtle::{ConditionallySelectable, ConstantTimeEq};
         if self.0.is_empty() {
             return Ok(None);
         }
-        let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).and_then(bearer).and_then(padded);
-        let given_any = given.is_some();
-        let given = given.unwrap_or([0; PADDED]);
-        let mut found = u32::MAX;
-        for (index, key) in (0u32..).zip(&self.0) {
-            found.conditional_assign(&index, key.padded().ct_eq(&given));
-        }
-        if let Some(key) = usize::try_from(found).ok().and_then(|index| self.0.get(index)) {
+        let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).and_then(bearer);
+        if let Some(key) = given.and_then(|given| self.find(given)) {
             return Ok(Some(key));
         }
-        let (code, detail, challenge) = if given_any {
+        let (code, detail, challenge) = if given.and_then(padded).is_some() {
             (codes::WRONG_KEY, "this key is not among the keys of this source", r#"Bearer error="invalid_token""#)
         } else {
             (codes::MISSING_KEY, "this source asks for a key: send `Authorization: Bearer KEY`", "Bearer")

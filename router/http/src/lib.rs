@@ -9,6 +9,7 @@
 //! | [`listener`] | the sockets: connections, limits, deadlines, a stop in order |
 //! | [`endpoint`] | what is mounted at a path of the listener |
 //! | [`keys`] | who may send what, and how much of it |
+//! | [`jwt`] | tokens that an identity service signed for who sends |
 //! | [`events`] | `POST /events`: binary, structured and batched CloudEvents |
 //! | [`address`] | which addresses a target may be connected to |
 //! | [`client`] | one HTTP client: reuse of connections, TLS, no redirects, bounded answers |
@@ -33,6 +34,9 @@ pub mod endpoint;
 
 /// Who may send what.
 pub mod keys;
+
+/// Tokens that an identity service signed.
+pub mod jwt;
 
 /// How fast.
 mod pace;

@@ -79,6 +79,11 @@ impl Problem {
         self.code
     }
 
+    /// What is wrong, and what to do.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The answer.
     pub fn into_response(self) -> Response {
         self.with(Nothing {})

@@ -56,7 +56,7 @@ pub fn redact(text: &[u8], cut: bool, secrets: &[Secret], bytes_max: usize) -> S
 }
 
 /// All forms in which a target may echo these secrets, the longest first: as they are, and as JSON text.
-pub(crate) fn echoes(secrets: impl IntoIterator<Item = String>) -> Vec<Secret> {
+pub fn echoes(secrets: impl IntoIterator<Item = String>) -> Vec<Secret> {
     let mut forms: Vec<String> = Vec::new();
     for secret in secrets {
         let plain: String = secret.chars().filter(|c| !c.is_control()).collect();

@@ -64,11 +64,9 @@ mod verdict;
 
 pub use config::{Auth, Batch, ConfigError, HttpTargetConfig, Mode};
 use config::{check_address, credentials, query_values, static_header, words};
-pub use oauth::{ClientAuth, OAuth};
-use oauth::{Token, Tokens};
+pub use oauth::{Ask, ClientAuth, NoToken, OAuth, Token, Tokens, encoded};
 use sign::Signer;
-use verdict::wait_of;
-pub use verdict::{RETRY_AFTER_MAX, SLOW, StatusError, Statuses, Verdict, retry_after, verdict};
+pub use verdict::{RETRY_AFTER_MAX, SLOW, StatusError, Statuses, Verdict, retry_after, verdict, wait_of};
 
 /// Bytes of [`Facts::note`].
 pub const NOTE_BYTES_MAX: usize = 1 << 10;
@@ -169,6 +167,17 @@ impl HttpTarget {
             tokens,
             client,
         })
+    }
+
+    /// As [`HttpTarget::new`], with tokens that are had in a way of their own, in place of `auth`.
+    ///
+    /// # Errors
+    /// The first setting that cannot be.
+    pub fn with_tokens(config: HttpTargetConfig, client: Client, tokens: Tokens) -> Result<Self, ConfigError> {
+        let mut target = Self::new(HttpTargetConfig { auth: Auth::None, ..config }, client)?;
+        target.secrets.extend(tokens.secrets().iter().cloned());
+        target.tokens = Some(tokens);
+        Ok(target)
     }
 
     /// The request of one attempt.

@@ -194,3 +194,17 @@ fn times_are_those_of_rfc_3339() {
         assert!(!is_rfc3339(time), "{time}");
     }
 }
+
+#[test]
+fn what_came_beside_an_event_does_not_make_it_another() {
+    let made = |count: &str, subject: &str, data: &str| {
+        let event = Event::builder("1", "/s", "t").attr("subject", subject).fact("aeg-delivery-count", count);
+        event.data(Form::Json, data.to_owned()).build().unwrap()
+    };
+    let first = made("0", "s", "{}");
+    assert!(first.same_but_facts(&made("17", "s", "{}")) && first != made("17", "s", "{}"));
+    assert!(!first.same_but_facts(&made("0", "other", "{}")));
+    assert!(!first.same_but_facts(&made("0", "s", "[]")));
+    let text = Event::builder("1", "/s", "t").attr("subject", "s").data(Form::Text, "{}").build().unwrap();
+    assert!(!first.same_but_facts(&text));
+}

@@ -321,9 +321,10 @@ impl Appender {
         Ok(Found::New(batch.len() - 1))
     }
 
-    /// A duplicate should be the same event; a sender that changed it should hear of it somewhere.
+    /// A duplicate should be the same event; a sender that changed it should hear of it somewhere. What a queue says
+    /// beside it, such as the count of its deliveries, is another one each time.
     fn compare(&self, from: &SourceName, kept: &Event, again: &Event, place: &str) {
-        if kept.body() != again.body() {
+        if !kept.same_but_facts(again) {
             self.stats.duplicate_differs.add(1);
             let (id, source) = (again.id(), again.source());
             tracing::warn!(code = %codes::DUPLICATE_DIFFERS, %from, id, source, "an event came again under the same source and id with other content; the first one, in {place}, is kept");

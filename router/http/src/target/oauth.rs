@@ -61,7 +61,7 @@ pub struct OAuth {
 
 /// Why there is no token.
 #[derive(Clone, Debug)]
-pub(super) struct NoToken {
+pub struct NoToken {
     /// What happened, without a secret.
     pub note: String,
     /// Not before this long.
@@ -70,8 +70,10 @@ pub(super) struct NoToken {
 
 /// A token in use.
 #[derive(Clone)]
-pub(super) struct Token {
+pub struct Token {
+    /// What `Authorization` says.
     pub header: HeaderValue,
+    /// The token itself, which no note may show.
     pub secret: Secret,
     renew_at: Instant,
     ends_at: Instant,
@@ -84,11 +86,13 @@ struct State {
     failed: Option<(Instant, NoToken)>,
 }
 
+/// Makes the request for a token, anew each time: what shows who asks may have changed since.
+pub type Ask = Box<dyn Fn() -> Result<Request<Bytes>, String> + Send + Sync>;
+
 /// Has tokens and keeps them.
-pub(super) struct Tokens {
+pub struct Tokens {
     uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
+    ask: Ask,
     secrets: Vec<Secret>,
     client: Client,
     state: Mutex<State>,
@@ -105,6 +109,9 @@ struct Granted {
 
 impl Tokens {
     /// Checks the settings; connects nowhere.
+    ///
+    /// # Errors
+    /// The first setting that cannot be.
     pub fn new(oauth: &OAuth, client: Client) -> Result<Self, ConfigError> {
         let uri = client::url(&oauth.token_url).map_err(|e| ConfigError::TokenUrl(e.0))?;
         if oauth.client_id.is_empty() || oauth.client_secret.expose().is_empty() {
@@ -133,8 +140,16 @@ impl Tokens {
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         let body: Vec<String> = form.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
-        let secrets = secret::echoes(secrets);
-        Ok(Tokens { uri, headers, body: body.join("&").into(), secrets, client, state: Mutex::default() })
+        let body = Bytes::from(body.join("&"));
+        let to = uri.clone();
+        let ask = Box::new(move || Ok(request(Method::POST, &to, &headers, &body)));
+        Ok(Self::asking(uri, ask, secret::echoes(secrets), client))
+    }
+
+    /// Tokens that are asked for in another way, at this URL. An answer is read as RFC 6749, section 5.1, writes it;
+    /// `secrets` are what no note may show.
+    pub fn asking(uri: Uri, ask: Ask, secrets: Vec<Secret>, client: Client) -> Self {
+        Tokens { uri, ask, secrets, client, state: Mutex::default() }
     }
 
     /// What notes must not show.
@@ -143,6 +158,9 @@ impl Tokens {
     }
 
     /// The token in use, or a new one; waits for no longer than until `deadline`.
+    ///
+    /// # Errors
+    /// [`NoToken`]: a fault of the target, whose deliveries wait.
     pub async fn get(&self, deadline: Instant) -> Result<Token, NoToken> {
         let host = client::host(&self.uri);
         let late = || NoToken { note: format!("no token from {host} in time"), not_before: None };
@@ -185,10 +203,8 @@ impl Tokens {
     }
 
     async fn ask(&self, timeout: Duration) -> Result<Token, NoToken> {
-        let mut request = Request::new(self.body.clone());
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
+        let request = (self.ask)();
+        let request = request.map_err(|why| NoToken { note: format!("no token: {why}"), not_before: None })?;
         let asked = Instant::now();
         let answer = self.client.send(request, timeout, ERROR_BYTES_MAX).await.map_err(|e| NoToken {
             note: format!(
@@ -212,6 +228,14 @@ impl Tokens {
         granted(&answer.body, asked)
             .map_err(|why| NoToken { note: format!("no token: the answer of {host} {why}"), not_before: Some(SLOW) })
     }
+}
+
+fn request(method: Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Request<Bytes> {
+    let mut request = Request::new(body.clone());
+    *request.method_mut() = method;
+    *request.uri_mut() = uri.clone();
+    *request.headers_mut() = headers.clone();
+    request
 }
 
 fn granted(body: &[u8], asked: Instant) -> Result<Token, &'static str> {
@@ -239,7 +263,7 @@ fn granted(body: &[u8], asked: Instant) -> Result<Token, &'static str> {
 }
 
 /// As `application/x-www-form-urlencoded` writes it.
-fn encoded(text: &str) -> String {
+pub fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -110,7 +110,7 @@ impl Statuses {
 }
 
 /// How long an answer asks to wait.
-pub(super) fn wait_of(headers: &HeaderMap) -> Option<Duration> {
+pub fn wait_of(headers: &HeaderMap) -> Option<Duration> {
     let asked = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
     asked.and_then(|value| retry_after(value, SystemTime::now()))
 }
