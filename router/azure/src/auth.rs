@@ -79,6 +79,7 @@ pub struct Authoriser {
     secrets: Vec<Secret>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one for each target, made at the start")]
 enum How {
     Fixed(HeaderName, HeaderValue),
     Signed {
@@ -88,7 +89,7 @@ enum How {
         life: Duration,
         last: Mutex<Option<Signed>>,
     },
-    Tokens(Box<Tokens>),
+    Tokens(Tokens),
 }
 
 /// A signature in use.
@@ -138,7 +139,7 @@ impl Authoriser {
             Auth::Entra(entra) => {
                 let tokens = entra.tokens(client)?;
                 let secrets = tokens.secrets().to_vec();
-                Ok(Authoriser { how: How::Tokens(Box::new(tokens)), secrets })
+                Ok(Authoriser { how: How::Tokens(tokens), secrets })
             }
         }
     }

@@ -8,7 +8,6 @@ schemas::codes! {
     KEYS_UNREACHABLE = "keys-unreachable",
     PUBLISHER_UNKNOWN = "publisher-unknown",
     EVENT_SCHEMA = "event-schema",
-    REFUSED_UPSTREAM = "R0160",
     SUBSCRIPTION_DELETED = "R0161",
     VALIDATION_FAILED = "R0162",
     WEBHOOK_REFUSED = "R0163",

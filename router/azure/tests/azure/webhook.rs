@@ -153,8 +153,9 @@ async fn each_answer_makes_event_grid_do_the_right_thing() {
         (Fake::new(), "[".into(), 400, None),
         (Fake::new(), format!("[{},7]", own("1")), 400, None),
     ] {
-        let quick = WebhookConfig { answer_within: Duration::from_millis(300), ..config() };
-        let served = webhook(quick, fake).await;
+        // Only what never comes is cut short: the others may take their time on a loaded machine.
+        let answer_within = if fake.delay.is_zero() { config().answer_within } else { Duration::from_millis(300) };
+        let served = webhook(WebhookConfig { answer_within, ..config() }, fake).await;
         let answer = served.post("/azure", &[EVENT_GRID, NOTIFICATION], body.clone()).await;
         let asked = answer.headers.get("retry-after").map(|v| v.to_str().unwrap());
         assert_eq!((answer.status.as_u16(), asked), (status, retry_after), "{body}: {answer:?}");
