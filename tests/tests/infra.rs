@@ -18,6 +18,14 @@ use serde_json::Value;
 #[path = "infra/observe.rs"]
 mod observe;
 
+/// The clouds, as Terraform.
+#[path = "infra/terraform.rs"]
+mod terraform;
+
+/// What runs at GitHub.
+#[path = "infra/workflows.rs"]
+mod workflows;
+
 /// Manifests, the image, Argo CD.
 #[path = "infra/kubernetes.rs"]
 mod kubernetes;

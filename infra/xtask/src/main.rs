@@ -16,6 +16,9 @@ mod samples;
 /// Programs of others that the tests use.
 mod tools;
 
+/// From a clone to three clouds.
+mod deploy;
+
 /// Formatting, lints and all tests.
 mod test;
 
@@ -65,6 +68,8 @@ enum Command {
     },
     /// Draw filters and events, and hold the matcher to the plain filters; 1 at a difference.
     Fuzz(fuzz::Args),
+    /// Package, plan and apply what infra/ describes for one environment, in one cloud or several.
+    Deploy(deploy::Args),
     /// Write the sample events under schemas/samples anew.
     Samples,
 }
@@ -82,6 +87,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&root, &args),
         Command::Sim { seed, count } => simulate(&root, seed, count),
         Command::Fuzz(args) => fuzz::run(&root, &args),
+        Command::Deploy(args) => deploy::run(&root, &args),
         Command::Samples => samples::write(&root).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|e| {

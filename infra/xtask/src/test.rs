@@ -47,7 +47,7 @@ pub fn run(root: &Path, long: bool) -> ExitCode {
             Tally { passed: 0, failed: 1 }
         }
         None => {
-            crate::tools::provide();
+            crate::tools::provide(root);
             run_all(&Runner { root, long, nextest: works("cargo", &["nextest", "--version"]) })
         }
     };

@@ -15,17 +15,23 @@ const PACKAGES: [(&str, [&str; 2]); 2] =
 
 /// Packages of Python.
 const PYTHON: [&str; 2] = ["kubernetes-validate==1.37.0", "python-hcl2==8.1.4"];
+/// Packages of Python that hold the schemas of Terraform providers; only those are kept.
+const PROVIDERS: [&str; 2] = ["cdktf-cdktf-provider-google==16.12.1", "cdktf-cdktf-provider-azurerm==14.23.1"];
+/// What keeps them.
+const DISTIL: &str = "tests/tests/infra/providers.py";
 /// What names, in the virtual environment, those that are there.
 const MARK: &str = "installed-infra";
 
 /// Gets what is not there yet.
-pub fn provide() {
+pub fn provide(root: &Path) {
     // TARGET/debug/xtask
     let Some(target) = std::env::current_exe().ok().and_then(|exe| Some(exe.ancestors().nth(2)?.to_owned())) else {
         return;
     };
     if let Err(why) = python(&target.join("peers")) {
         println!("{} cannot be had, the suite `infra` skips what needs them: {why}", PYTHON.join(" and "));
+    } else if let Err(why) = providers(&root.join(DISTIL), &target.join("peers")) {
+        println!("the schemas of Terraform providers cannot be had, the suite `infra` skips what needs them: {why}");
     }
     let folder = target.join("tools");
     for (package, programs) in PACKAGES {
@@ -49,6 +55,30 @@ fn python(folder: &Path) -> Result<(), String> {
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
     run(Command::new(folder.join("bin/python")).args(pip).args(PYTHON))?;
     fs::write(&mark, wanted).map_err(|e| format!("{}: {e}", mark.display()))
+}
+
+fn providers(distil: &Path, folder: &Path) -> Result<(), String> {
+    let failed = |e: std::io::Error| format!("{}: {e}", folder.display());
+    let (schemas, mark, wheels) = (folder.join("providers.json"), folder.join("providers"), folder.join("wheels"));
+    let script = fs::read_to_string(distil).map_err(|e| format!("{}: {e}", distil.display()))?;
+    let wanted = format!("{}\n{script}", PROVIDERS.join("\n"));
+    if schemas.is_file() && fs::read_to_string(&mark).is_ok_and(|there| there == wanted) {
+        return Ok(());
+    }
+    println!("== tools: reading the schemas of {}", PROVIDERS.join(" and "));
+    let python = folder.join("bin/python");
+    if !wheels.is_dir() {
+        let pip = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--dest"];
+        run(Command::new(&python).args(pip).arg(&wheels).args(PROVIDERS))?;
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(&wheels).map_err(failed)? {
+        files.push(entry.map_err(failed)?.path());
+    }
+    run(Command::new(&python).arg(distil).arg("distil").arg(&schemas).args(files))?;
+    // A hundred megabytes of what nobody asks for any more.
+    fs::remove_dir_all(&wheels).map_err(failed)?;
+    fs::write(&mark, wanted).map_err(failed)
 }
 
 /// Whether the suite will find a program.

@@ -1,0 +1,35 @@
+output "gocoffee" {
+  description = "This cloud's part of the router's configuration."
+  value = {
+    sources = merge(
+      var.webhook == null ? {} : { azure = { event_grid = { webhook = { path = regex("^https://[^/]+(/[^?]*)", var.webhook.url)[0] } } } },
+      var.pull ? { azure-pull = { event_grid = { pull = { endpoint = "https://${azurerm_eventgrid_namespace.pull[0].name}.${azurerm_resource_group.this.location}-1.eventgrid.azure.net", topic = "bus", subscription = "router" } } } } : {},
+    )
+    targets = { az-bus = { event_grid = { endpoint = azurerm_eventgrid_topic.bus.endpoint } } }
+  }
+}
+
+output "bus" {
+  description = "The topic."
+  value       = azurerm_eventgrid_topic.bus.id
+}
+
+output "identity" {
+  description = "The client id of the router's managed identity."
+  value       = azurerm_user_assigned_identity.router.client_id
+}
+
+output "archive" {
+  description = "The container of the archive, as a URL."
+  value       = "az://${azurerm_storage_account.this.name}/${azurerm_storage_container.archive.name}"
+}
+
+output "functions" {
+  description = "The names of the apps of the functions."
+  value       = { for name, app in azurerm_linux_function_app.function : name => app.name }
+}
+
+output "dead_letters" {
+  description = "The container that somebody has to look at when anything is in it."
+  value       = { router = "${azurerm_storage_account.this.name}/${azurerm_storage_container.dead_letters.name}" }
+}
