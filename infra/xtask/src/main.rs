@@ -19,6 +19,9 @@ mod tools;
 /// From a clone to three clouds.
 mod deploy;
 
+/// Clients that others wrote.
+mod clients;
+
 /// Formatting, lints and all tests.
 mod test;
 

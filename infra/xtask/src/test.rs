@@ -8,12 +8,12 @@
 
 use std::{
     io::{BufRead, BufReader, IsTerminal, Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     thread,
 };
 
-use crate::peers;
+use crate::{clients, peers};
 
 /// What the suites read to choose their long form.
 const LONG: &str = "GOCOFFEE_TESTS_LONG";
@@ -48,7 +48,8 @@ pub fn run(root: &Path, long: bool) -> ExitCode {
         }
         None => {
             crate::tools::provide(root);
-            run_all(&Runner { root, long, nextest: works("cargo", &["nextest", "--version"]) })
+            let nextest = works("cargo", &["nextest", "--version"]);
+            run_all(&Runner { root, long, nextest, clients: clients::provide(root) })
         }
     };
     if tally.passed == 0 && tally.failed == 0 {
@@ -84,6 +85,7 @@ struct Runner<'a> {
     root: &'a Path,
     long: bool,
     nextest: bool,
+    clients: Option<PathBuf>,
 }
 
 impl Runner<'_> {
@@ -100,6 +102,9 @@ impl Runner<'_> {
         }
         if self.long {
             command.env(LONG, "1");
+        }
+        if let Some(clients) = &self.clients {
+            command.env(clients::CLIENTS, clients);
         }
         // The build put the binary beside this one: same target folder, same profile.
         let beside = std::env::current_exe().ok().map(|exe| exe.with_file_name("gocoffee"));
