@@ -35,7 +35,7 @@ fn place(place: view::ReplayPlace) -> Result<Place, Refusal> {
 }
 
 fn asked(asked: view::StartReplay) -> Result<Asked, Refusal> {
-    let view::StartReplay { bus, from, to, filter, routes, rate, .. } = asked;
+    let view::StartReplay { bus, from, to, filter, routes, rate, replies, .. } = asked;
     let bus = bus.as_deref().unwrap_or("default");
     let unread = |e: serde_json::Error| bad(router_core::codes::REPLAY_FILTER, format!("the replay's filter: {e}"));
     let named = |name: &String| RouteName::new(name).map_err(|e| bad(codes::ROUTE, e.to_string()));
@@ -46,7 +46,7 @@ fn asked(asked: view::StartReplay) -> Result<Asked, Refusal> {
         filter: filter.map(serde_json::from_value::<filter::Spec>).transpose().map_err(unread)?,
         routes: routes.iter().map(named).collect::<Result<_, _>>()?,
         rate,
-        replies: Default::default(),
+        replies,
     })
 }
 

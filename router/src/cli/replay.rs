@@ -3,6 +3,7 @@
 use std::{io::IsTerminal, num::NonZeroU32, time::Duration};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use router_core::replay::Replies;
 
 use super::{
     Admin, Done, Exit, Failure, Output,
@@ -34,7 +35,7 @@ pub enum Command {
     /// The range and the filters are fixed at the start: an open end is the newest event of that moment, and the
     /// routes' filters are those that they have then. Times are those at which events were appended.
     #[command(
-        after_help = "Examples:\n  gocoffee replay start --from 2h --routes new-orders --dry-run\n  gocoffee replay start --from 2026-01-02T03:00:00Z --to 2026-01-02T04:00:00Z --routes new-orders,mirror\n  gocoffee replay start --offsets 1200..1300 --routes new-orders --rate 50/s\n  gocoffee replay start --from 7d --filter '{\"exact\":{\"subject\":\"42\"}}' --routes new-orders --follow\n\nExit codes: 0 started, or with --follow done; 1 refused, nothing to replay, or with --follow ended before its end."
+        after_help = "Examples:\n  gocoffee replay start --from 2h --routes new-orders --dry-run\n  gocoffee replay start --from 2026-01-02T03:00:00Z --to 2026-01-02T04:00:00Z --routes new-orders,mirror\n  gocoffee replay start --offsets 1200..1300 --routes new-orders --rate 50/s\n  gocoffee replay start --from 7d --filter '{\"exact\":{\"subject\":\"42\"}}' --routes new-orders --follow\n  gocoffee replay start --from 2h --routes new-orders --replies admit\n\nExit codes: 0 started, or with --follow done; 1 refused, nothing to replay, or with --follow ended before its end."
     )]
     Start(Start),
     /// Lists replays, those that are over too: the last hundred are kept.
@@ -79,6 +80,10 @@ pub struct Start {
     /// So many events a second at most; without it, as fast as they are taken, below what is live.
     #[arg(long, value_name = "N/s", value_parser = rate)]
     rate: Option<NonZeroU32>,
+    /// What becomes of the events that targets answer with: `discard` counts and drops them, `admit` takes them in like
+    /// those of the live flow, where the route asks for replies.
+    #[arg(long, value_name = "discard|admit", value_parser = replies, default_value = "discard")]
+    replies: Replies,
     /// Only count what each route would get. Reads the range.
     #[arg(long, conflicts_with = "follow")]
     dry_run: bool,
@@ -138,6 +143,14 @@ fn rate(text: &str) -> Result<NonZeroU32, String> {
     number.parse().map_err(|_| format!("`{text}` is no rate, e.g. 50/s"))
 }
 
+fn replies(text: &str) -> Result<Replies, String> {
+    match text {
+        "discard" => Ok(Replies::Discard),
+        "admit" => Ok(Replies::Admit),
+        _ => Err(format!("`{text}` is neither `discard` nor `admit`")),
+    }
+}
+
 pub async fn run(command: Command) -> Done {
     match command {
         Command::Start(args) => start(args).await,
@@ -162,6 +175,7 @@ async fn start(args: Start) -> Done {
         filter: args.filter.as_deref().map(|given| read_filter("--filter", given)).transpose()?,
         routes: args.routes,
         rate: args.rate,
+        replies: args.replies,
         dry_run: args.dry_run,
     };
     let started: StartedReplay = api.post(Operation::StartReplay, &asked).await?;

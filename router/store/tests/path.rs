@@ -288,6 +288,7 @@ async fn refused_events_are_dead_letters_until_they_are_redriven() {
     let path = start(&store, &[(&s, None)]).await;
     publish(&path, 0, 3_000, |n| if n % 3 == 0 { "bad" } else { "good" }).await;
     until("the good ones", || count(&s) == 2_000).await;
+    settled(&path).await;
     let status = path.status().await.unwrap();
     assert_eq!((status.routes[0].dead_letters, status.routes[0].waiting), (1_000, 0));
     let page = Page { after: None, count_max: 10_000 };

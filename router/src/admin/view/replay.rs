@@ -40,6 +40,9 @@ pub struct StartReplay {
     /// Events a second at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<NonZeroU32>,
+    /// What becomes of the events that targets answer with.
+    #[serde(default)]
+    pub replies: Replies,
     /// Start nothing, only count.
     #[serde(default)]
     pub dry_run: bool,

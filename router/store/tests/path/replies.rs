@@ -3,7 +3,9 @@
 
 use bytes::Bytes;
 use router_core::{
-    path::{Budgets, EditError},
+    id::Offset,
+    path::{self, Asked, Budgets, EditError},
+    replay::Replies,
     reply::{CAUSE_DEPTH_MAX, ReplySpec},
     retain::{DiskBudget, Level},
     source::RawEvent,
@@ -192,6 +194,48 @@ async fn without_reply_answers_are_counted_and_left() {
     settled(&path).await;
     assert_eq!(path.stats().route(&RouteName::new("pricer").unwrap()).replies_ignored.get(), 20);
     assert!(path.quarantine().is_none());
+    path.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+/// Replays everything to the pricer; how many of its replies were dropped.
+async fn discarded(path: &Path, replies: Replies) -> u64 {
+    let asked = Asked {
+        bus: BusName::new("default").unwrap(),
+        from: path::Place::Offset(Offset(1)),
+        to: None,
+        filter: None,
+        routes: vec![RouteName::new("pricer").unwrap()],
+        rate: None,
+        replies,
+    };
+    let id = path.replay(&asked).await.unwrap().id;
+    for _ in 0..1_500 {
+        let all = path.replays().await.unwrap();
+        let run = all.into_iter().map(|status| status.run).find(|run| run.id == id && run.state.is_over());
+        if let Some(run) = run {
+            return run.routes.iter().map(|route| route.counts.replies_discarded).sum();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the replay is not over");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replies_to_a_replay_are_taken_in_where_it_says_so() {
+    let pricer = Replier::new("pricer", two);
+    let topology = connected(vec![asks(&pricer, Some("order"), own())]);
+    let path = start_with(Arc::new(MemoryStore::new()), topology).await;
+    publish(&path, 0, 20, |_| "order").await;
+    let stats = path.stats().route(&RouteName::new("pricer").unwrap());
+    until("the replies", || stats.replies_appended.get() == 40).await;
+    settled(&path).await;
+    assert_eq!(discarded(&path, Replies::Discard).await, 40);
+    let bus = path.stats().bus(&BusName::new("default").unwrap());
+    assert_eq!((bus.accepted.get(), bus.duplicate.get()), (60, 0));
+    assert_eq!(discarded(&path, Replies::Admit).await, 0);
+    // They are the same events as those of the live flow.
+    assert_eq!((bus.accepted.get(), bus.duplicate.get()), (60, 40));
+    assert_eq!(pricer.count(), 60);
     path.stop(Duration::from_secs(5)).await.unwrap();
 }
 
