@@ -138,13 +138,13 @@ fn handler(op: Operation) -> MethodRouter<Arc<Api>> {
         Operation::Replays => routing::on(on, replay::list),
         Operation::ShowReplay => routing::on(on, replay::show),
         Operation::PauseReplay => {
-            routing::on(on, async |api: Shared, body| replay::act(api, body, replay::Act::Pause).await)
+            routing::on(on, async |api: Shared, who, body| replay::act(api, who, body, replay::Act::Pause).await)
         }
         Operation::ResumeReplay => {
-            routing::on(on, async |api: Shared, body| replay::act(api, body, replay::Act::Resume).await)
+            routing::on(on, async |api: Shared, who, body| replay::act(api, who, body, replay::Act::Resume).await)
         }
         Operation::CancelReplay => {
-            routing::on(on, async |api: Shared, body| replay::act(api, body, replay::Act::Cancel).await)
+            routing::on(on, async |api: Shared, who, body| replay::act(api, who, body, replay::Act::Cancel).await)
         }
     }
 }

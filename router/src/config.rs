@@ -261,7 +261,7 @@ pub struct Bus {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retention {
-    /// Since they came in. Default `30d`.
+    /// Since they came in. Default `30d`; `7d` on the bus `system`.
     #[serde(deserialize_with = "value::duration")]
     pub age_max: Duration,
     /// Bytes of the bus on disk. Default: as many as `store.disk` allows.
@@ -759,6 +759,10 @@ impl Default for Limits {
 
 /// The bus that is always there.
 pub const DEFAULT_BUS: &str = "default";
+/// The bus of the router's own facts: routes read it, nothing feeds it.
+pub const SYSTEM_BUS: &str = router_core::system::BUS;
+/// How long its events are kept, unless its retention says otherwise.
+pub const SYSTEM_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// [`DEFAULT_BUS`] as a name.
 pub(crate) fn default_bus() -> BusName {

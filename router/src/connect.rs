@@ -225,7 +225,8 @@ pub fn buses_with_path(config: &Config) -> Vec<BusName> {
         };
         config.sources.values().any(feeds)
     };
-    buses.into_iter().filter(|bus| !config.keys.is_empty() || open(bus)).collect()
+    let fed = buses.into_iter().filter(|bus| bus.as_str() != config::SYSTEM_BUS);
+    fed.filter(|bus| !config.keys.is_empty() || open(bus)).collect()
 }
 
 /// Connects the buses' own paths.
@@ -443,6 +444,11 @@ pub fn topology(config: &Config) -> Result<Topology, Error> {
     let mut buses: Vec<BusSpec> = config.buses.iter().map(|(name, bus)| bus_spec(name.clone(), bus)).collect();
     if !buses.iter().any(|b| b.name.as_str() == config::DEFAULT_BUS) {
         buses.push(bus_spec(config::default_bus(), &config::Bus::default()));
+    }
+    let system = router_core::system::bus();
+    if !config.buses.contains_key(&system) {
+        let retention = config::Retention { age_max: config::SYSTEM_AGE, bytes_max: None };
+        buses.push(bus_spec(system, &config::Bus { retention, ..config::Bus::default() }));
     }
     Ok(Topology {
         buses,

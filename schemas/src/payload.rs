@@ -6,3 +6,4 @@ pub mod defi;
 pub mod inventory;
 pub mod notifications;
 pub mod orders;
+pub mod system;

@@ -10,7 +10,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use jsonschema::Validator;
-use schemas::payload::{ai, defi, inventory, notifications, orders};
+use schemas::payload::{ai, defi, inventory, notifications, orders, system};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -81,6 +81,7 @@ fn entries() -> Vec<Entry> {
     .chain(of_prices())
     .chain(of_messages())
     .chain(of_models())
+    .chain(of_the_router())
     .collect()
 }
 
@@ -100,6 +101,49 @@ fn of_messages() -> Vec<Entry> {
         entry::<notifications::Failed>(
             "notification.failed",
             json!({"notification": "1", "to": "Zoë Müller", "reasons": tried}),
+        ),
+    ]
+}
+
+fn of_the_router() -> Vec<Entry> {
+    vec![
+        entry::<system::Parked>(
+            "gocoffee.dead-letters.parked",
+            json!({"route": "orders", "target": "order-processor", "count": 2, "reasons": {"refused": 2},
+                "first": "0000000000c0ffee-0-1-2-0", "last": "0000000000c0ffee-0-3-2-0"}),
+        ),
+        entry::<system::LettersEnded>(
+            "gocoffee.dead-letters.ended",
+            json!({"reason": "dead-letters-age", "count": 12}),
+        ),
+        entry::<system::BreakerOpened>(
+            "gocoffee.breaker.opened",
+            json!({"target": "order-processor", "count": 1, "wait_ms": 1000, "why": "503"}),
+        ),
+        entry::<system::BreakerClosed>("gocoffee.breaker.closed", json!({"target": "order-processor", "count": 1})),
+        entry::<system::BacklogFull>(
+            "gocoffee.backlog.full",
+            json!({"route": "orders", "count": 1, "bytes": 1_048_600, "bytes_max": 1_048_576}),
+        ),
+        entry::<system::BacklogDrained>("gocoffee.backlog.drained", json!({"route": "orders", "count": 1})),
+        entry::<system::Orphaned>(
+            "gocoffee.route.orphaned",
+            json!({"route": "orders", "bus": "default", "waiting": 3}),
+        ),
+        entry::<system::StoreLevel>(
+            "gocoffee.store.level",
+            json!({"level": "short", "used_bytes": 900, "bytes_max": 1000, "free_bytes": 5000}),
+        ),
+        entry::<system::Refusing>("gocoffee.intake.refusing", json!({"why": "route orders is owed 900", "count": 1})),
+        entry::<system::Resumed>("gocoffee.intake.resumed", json!({"count": 1})),
+        entry::<system::ReplayEnded>(
+            "gocoffee.replay.ended",
+            json!({"replay": 1, "bus": "default", "end": "done", "from": 1, "to": 9, "next": 9, "read": 8, "skipped": 2,
+                "matched": 6, "delivered": 5, "dead_lettered": 1, "ended": 0}),
+        ),
+        entry::<system::Audit>(
+            "gocoffee.audit",
+            json!({"what": "dead letters redriven", "about": "route orders", "who": "127.0.0.1:50312", "count": 2}),
         ),
     ]
 }

@@ -24,6 +24,21 @@ impl Timestamp {
     pub fn since(self, earlier: Timestamp) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
+
+    /// As RFC 3339 in whole seconds, UTC. Days to a date: H. Hinnant, "chrono-Compatible Low-Level Date
+    /// Algorithms", `civil_from_days`.
+    pub fn rfc3339(self) -> String {
+        let seconds = self.0 / 1_000_000;
+        let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
+        let (era, day) = (days / 146_097, days % 146_097);
+        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let day = day - (153 * month + 2) / 5 + 1;
+        let month = if month < 10 { month + 3 } else { month - 9 };
+        let year = era * 400 + year + u64::from(month <= 2);
+        format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3_600, second / 60 % 60, second % 60)
+    }
 }
 
 impl fmt::Display for Timestamp {

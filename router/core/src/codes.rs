@@ -31,6 +31,7 @@ schemas::codes! {
     NO_ROOM_TO_SWEEP = "R0116",
     ARCHIVE_STUCK = "R0117",
     LETTERS_ENDED = "R0118",
+    FACTS_LOST = "R0150",
     DISK_FULL = "disk-full",
     BACKLOG_FULL = "backlog-full",
     BACKLOG_AGE = "backlog-age",

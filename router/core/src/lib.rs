@@ -65,6 +65,9 @@ pub mod retain;
 /// The log as far back as it is kept, for who looks on.
 pub mod archive;
 
+/// What the router itself tells, as events of the bus `system`.
+pub mod system;
+
 /// The loops that drive the steps.
 pub mod path;
 

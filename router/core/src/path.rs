@@ -45,6 +45,12 @@ mod edit;
 /// What targets answer with, on its way into the logs.
 mod replies;
 
+/// What the dispatcher sees, as facts.
+mod witness;
+
+/// What the router tells on the bus `system`.
+mod herald;
+
 /// What it looks like at one moment.
 mod status;
 
@@ -64,6 +70,7 @@ use self::{
     append::Appender,
     dispatch::{Dispatcher, Msg, Planned},
     gate::Gates,
+    herald::Herald,
     lane::{Route, WAITING_TOTAL_MAX},
     open::OpenSet,
     replies::Doors,
@@ -94,6 +101,7 @@ use crate::{
     settle::RetryPolicy,
     stats::{Stats, Status},
     store::{self, Change, Durability, Ledger, Log, Record, State, Store},
+    system::{self, Fact},
     target::Target,
     transform::{self, Transform},
 };
@@ -215,6 +223,9 @@ pub enum StartError {
     /// A bus or a route has a name that the router keeps to itself.
     #[error("{0} is a name that the router keeps to itself; give it another name")]
     Reserved(String),
+    /// The replies of a route would be what the router tells.
+    #[error("route {0}: nothing but the router itself feeds the bus system; let its replies go to another bus")]
+    Fed(RouteName),
     /// Two of a kind have one name.
     #[error("there are two {0}; each needs a name of its own")]
     Twice(String),
@@ -230,6 +241,7 @@ impl StartError {
             | StartError::Version(_)
             | StartError::Missing(..)
             | StartError::Reserved(_)
+            | StartError::Fed(_)
             | StartError::Twice(_) => codes::START_REFUSED,
         }
     }
@@ -238,6 +250,7 @@ impl StartError {
 /// A running path. Dropping it stops everything at once, as a crash would; [`Path::stop`] does it in order.
 pub struct Path {
     stats: Arc<Stats>,
+    herald: Option<Herald>,
     ledger: Arc<dyn Ledger>,
     logs: BTreeMap<BusId, Arc<dyn Log>>,
     archives: BTreeMap<BusName, Archive>,
@@ -304,6 +317,13 @@ impl Path {
         self.quarantine.clone()
     }
 
+    /// Tells a fact on the bus `system`, where there is one. Resolves when it is durable, or counted as lost.
+    pub async fn announce(&self, fact: Fact) {
+        if let Some(herald) = &self.herald {
+            herald.announce(&fact).await;
+        }
+    }
+
     /// Buses that take nothing in now, and why. Cheap: for probes.
     pub fn refusals(&self) -> Vec<(BusName, String)> {
         let refuses = |(name, intake): (&BusName, &Intake)| Some((name.clone(), intake.refuses()?));
@@ -353,6 +373,9 @@ impl Path {
         let (done, stopped) = oneshot::channel();
         self.dispatcher.send(Msg::Stop { deadline, done }).map_err(|_| self.over())?;
         let stopped = stopped.await.map_err(|_| self.over());
+        if let Some(herald) = self.herald.as_ref().filter(|_| stopped.is_ok()) {
+            herald.flush().await;
+        }
         self.closed.cancel();
         stopped?;
         let mut loops = self.loops.lock().await;
@@ -384,7 +407,7 @@ fn check(topology: &Topology) -> Result<(), StartError> {
         return Err(StartError::Twice(twice.clone()));
     }
     for (what, name) in topology.buses.iter().map(|b| ("bus", b.name.as_str())) {
-        if replies::reserved(name) {
+        if replies::reserved(name) && name != system::BUS {
             return Err(StartError::Reserved(format!("{what} {name}")));
         }
     }
@@ -398,6 +421,9 @@ fn check(topology: &Topology) -> Result<(), StartError> {
         }
         if let Some(bus) = route.reply_bus().filter(|bus| !topology.buses.iter().any(|b| b.name == **bus)) {
             return Err(StartError::Missing(route.name.clone(), format!("bus {bus}, which would take its replies")));
+        }
+        if route.reply_bus().is_some_and(|bus| bus.as_str() == system::BUS) {
+            return Err(StartError::Fed(route.name.clone()));
         }
         if !targets.contains(&route.target) {
             return Err(StartError::Missing(route.name.clone(), format!("target {}", route.target)));
@@ -512,7 +538,11 @@ impl Parts {
         let (plans, planned) = mpsc::channel(PLANNED_MAX);
         let planners = self.planners()?;
         let mut intakes = self.intakes(&mut loops, &closing, &closed).await?;
-        // Nobody but the router itself gets at it.
+        // Nobody but the router itself gets at these two.
+        let herald = self.herald(&mut intakes);
+        if let Some(herald) = herald.clone() {
+            loops.spawn(herald.run(stopping.clone()));
+        }
         let quarantine = intakes.remove(&quarantine::bus()).map(|intake| Quarantine::new(intake, self.state.secret));
         let doors = Arc::new(Doors { intakes: intakes.clone(), quarantine: quarantine.clone() });
         for (bus, planner) in planners {
@@ -530,6 +560,7 @@ impl Parts {
         let loops = Mutex::new(loops.set);
         Ok(Path {
             stats,
+            herald,
             ledger,
             logs,
             archives,
@@ -544,6 +575,15 @@ impl Parts {
             trimming,
             loops,
         })
+    }
+
+    /// Whoever tells the facts is the only one who feeds the bus `system`.
+    fn herald(&self, intakes: &mut HashMap<BusName, Intake>) -> Option<Herald> {
+        let intake = intakes.remove(&system::bus())?;
+        let id = self.state.buses.iter().find(|(name, _)| name.as_str() == system::BUS).map(|(_, id)| id)?;
+        let herald = Herald::new(intake, self, self.logs.get(id)?.bounds().1);
+        herald::orphans(self);
+        Some(herald)
     }
 
     fn planners(&self) -> Result<Vec<(BusId, Planner)>, StartError> {

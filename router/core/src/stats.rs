@@ -18,6 +18,7 @@ use crate::{
     id::{BusName, Epoch, Offset, RouteName, TargetName},
     replay::{Run, RunEnd},
     retain::{Level, Why},
+    system::Facts,
 };
 
 /// A counter that only rises.
@@ -226,6 +227,8 @@ pub struct Stats {
     pub disk: DiskStats,
     /// Ledger commits: time until durable or written.
     pub commit: Histogram,
+    /// What is told on the bus `system`.
+    pub facts: Facts,
     buses: Mutex<BTreeMap<BusName, Arc<BusStats>>>,
     routes: Mutex<BTreeMap<RouteName, Arc<RouteStats>>>,
 }

@@ -8,6 +8,9 @@ use axum::{
     extract::{ConnectInfo, FromRequestParts},
     http::request::Parts,
 };
+use router_core::system::Fact;
+
+use super::Api;
 
 /// Who called.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +38,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Who {
     }
 }
 
-/// Tells a write that was done: what it was, what it was about, and how many it changed.
-pub fn wrote(who: &Who, what: &'static str, about: &str, count: u64) {
+/// Tells a write that was done: what it was, what it was about, and how many it changed; in the log, and as an event of
+/// the bus `system`. Resolves when that is durable, so that no write is answered before it.
+pub async fn wrote(api: &Api, who: &Who, what: &'static str, about: &str, count: u64) {
     tracing::info!(%who, what, about, count, "changed by an operator");
+    let (what, about, who) = (what.into(), about.into(), who.to_string().into());
+    api.path.announce(Fact::Audit { what, about, who, count }).await;
 }

@@ -146,7 +146,7 @@ pub(super) async fn redrive(State(api): Shared, who: Who, body: Result<Json<view
         return Ok(Json(view::Redriven { redriven, orphaned, quarantined, late, dry_run }).into_response());
     }
     let done = api.path.redrive(&which).await?;
-    audit::wrote(&who, "dead letters redriven", &about(&which), done.redriven);
+    audit::wrote(&api, &who, "dead letters redriven", &about(&which), done.redriven).await;
     let router_core::path::Redriven { redriven, orphaned, quarantined, late } = done;
     let view = view::Redriven { redriven, orphaned, quarantined, late, dry_run };
     Ok(Json(view).into_response())
@@ -162,7 +162,7 @@ pub(super) async fn edit(State(api): Shared, who: Who, body: Result<Json<view::E
     };
     let event = event.map_err(|invalid| bad(codes::EVENT, format!("the edited event: {invalid}")))?;
     let edited = api.path.redrive_edited(&id, &event, new_id).await.map_err(refused)?;
-    audit::wrote(&who, "dead letter edited", &id.to_string(), 1);
+    audit::wrote(&api, &who, "dead letter edited", &id.to_string(), 1).await;
     let (event_id, source) = (edited.event.id().into(), edited.event.source().into());
     Ok(Json(view::Edited { bus: edited.bus.into(), offset: edited.offset.0, event_id, source }).into_response())
 }
@@ -171,7 +171,7 @@ fn refused(e: EditError) -> Refusal {
     let detail = e.to_string();
     match e {
         EditError::NoLetter(_) => Refusal(Problem::new(StatusCode::NOT_FOUND, codes::NO_SUCH_DEAD_LETTER, detail)),
-        EditError::NoEvent(_) | EditError::NoBus(_) => bad(codes::EDIT_IMPOSSIBLE, detail),
+        EditError::NoEvent(_) | EditError::NoBus(_) | EditError::OwnFact => bad(codes::EDIT_IMPOSSIBLE, detail),
         EditError::SameIdentity | EditError::Taken(_) => bad(codes::EDIT_IDENTITY, detail),
         EditError::Invalid(_) => bad(codes::EVENT, detail),
         EditError::Refused(rejection) if !matches!(rejection.kind, Kind::Busy { .. }) => bad(rejection.code, detail),
@@ -189,7 +189,7 @@ pub(super) async fn purge(State(api): Shared, who: Who, body: Result<Json<view::
         return Ok(Json(view::Purged { purged, dry_run }).into_response());
     }
     let purged = api.path.purge(&which).await?.purged;
-    audit::wrote(&who, "dead letters purged", &about(&which), purged);
+    audit::wrote(&api, &who, "dead letters purged", &about(&which), purged).await;
     Ok(Json(view::Purged { purged, dry_run }).into_response())
 }
 

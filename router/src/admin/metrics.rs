@@ -82,7 +82,11 @@ impl Snapshot {
         counters(out, names::DISK_LEVELS, levels)?;
         let reduced = disk.all_reduced().map(|(why, count)| (vec![(names::REASON, why.as_str())], count));
         counters(out, names::REDUCED, reduced)?;
-        counters(out, names::CONVERSIONS, [(Vec::new(), disk.conversions.get())])
+        counters(out, names::CONVERSIONS, [(Vec::new(), disk.conversions.get())])?;
+        let facts = &self.stats.facts;
+        counters(out, names::FACTS_TOLD, [(Vec::new(), facts.told.get())])?;
+        counters(out, names::FACTS_LOST, [(Vec::new(), facts.lost.get())])?;
+        counters(out, names::FACTS_ABOUT_ITSELF, [(Vec::new(), facts.about_itself.get())])
     }
 
     fn routes(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {

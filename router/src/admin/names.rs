@@ -122,6 +122,14 @@ pub const REPLAY_DELIVERIES: Name =
 /// Of all replays.
 pub const REPLAY_REPLIES: Name =
     Name("gocoffee_replay_replies_discarded", "Events in answers to replayed deliveries that were not taken in");
+/// Of the router.
+pub const FACTS_TOLD: Name = Name("gocoffee_system_events", "Events of the router itself on the bus system");
+/// Of the router.
+pub const FACTS_LOST: Name =
+    Name("gocoffee_system_facts_lost", "Facts of the router that could not be told on the bus system");
+/// Of the router.
+pub const FACTS_ABOUT_ITSELF: Name =
+    Name("gocoffee_system_facts_about_itself", "Facts about the bus system itself, which make no event");
 /// By version.
 pub const BUILD: Name = Name("gocoffee_build", "The version that runs, always 1");
 

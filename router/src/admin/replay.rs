@@ -13,7 +13,13 @@ use router_core::{
 };
 use router_http::problem::Problem;
 
-use super::{Answer, Refusal, Shared, bad, letters::time, view};
+use super::{
+    Answer, Refusal, Shared,
+    audit::{self, Who},
+    bad,
+    letters::time,
+    view,
+};
 use crate::codes;
 
 impl From<Refused> for Refusal {
@@ -50,7 +56,11 @@ fn asked(asked: view::StartReplay) -> Result<Asked, Refusal> {
     })
 }
 
-pub(super) async fn start(State(api): Shared, body: Result<Json<view::StartReplay>, JsonRejection>) -> Answer {
+pub(super) async fn start(
+    State(api): Shared,
+    who: Who,
+    body: Result<Json<view::StartReplay>, JsonRejection>,
+) -> Answer {
     let Json(body) = body?;
     let dry_run = body.dry_run;
     let asked = asked(body)?;
@@ -71,6 +81,7 @@ pub(super) async fn start(State(api): Shared, body: Result<Json<view::StartRepla
         let started = api.path.replay(&asked).await?;
         let (from, to) = (started.span.from.0, started.span.to.0);
         let (id, clamped) = (Some(started.id.0), started.span.clamped);
+        audit::wrote(&api, &who, "replay started", &started.id.to_string(), to.saturating_sub(from)).await;
         view::StartedReplay { id, from, to, clamped, dry_run, read: None, skipped: None, routes: None }
     };
     Ok(Json(answer).into_response())
@@ -102,13 +113,14 @@ pub(super) enum Act {
     Cancel,
 }
 
-pub(super) async fn act(api: Shared, body: Result<Json<view::ReplayId>, JsonRejection>, act: Act) -> Answer {
+pub(super) async fn act(api: Shared, who: Who, body: Result<Json<view::ReplayId>, JsonRejection>, act: Act) -> Answer {
     let (State(api), Json(view::ReplayId { id })) = (api, body?);
     let id = RunId(id);
-    match act {
-        Act::Pause => api.path.pause_replay(id).await?,
-        Act::Resume => api.path.resume_replay(id).await?,
-        Act::Cancel => api.path.cancel_replay(id).await?,
-    }
+    let what = match act {
+        Act::Pause => api.path.pause_replay(id).await.map(|()| "replay paused"),
+        Act::Resume => api.path.resume_replay(id).await.map(|()| "replay resumed"),
+        Act::Cancel => api.path.cancel_replay(id).await.map(|()| "replay cancelled"),
+    };
+    audit::wrote(&api, &who, what?, &id.to_string(), 1).await;
     Ok(Json(one(&api, id).await?.ok_or(Refused::Unknown(id))?).into_response())
 }

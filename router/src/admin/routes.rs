@@ -34,14 +34,14 @@ fn changed(route: &RouteName, RouteChanged { changed, waiting }: RouteChanged) -
 pub(super) async fn pause(State(api): Shared, who: Who, body: Result<Json<view::OneRoute>, JsonRejection>) -> Answer {
     let route = name(&body?.0.route)?;
     let done = known(&route, api.path.pause(&route).await?)?;
-    audit::wrote(&who, "route paused", route.as_str(), done.waiting);
+    audit::wrote(&api, &who, "route paused", route.as_str(), done.waiting).await;
     changed(&route, done)
 }
 
 pub(super) async fn resume(State(api): Shared, who: Who, body: Result<Json<view::OneRoute>, JsonRejection>) -> Answer {
     let route = name(&body?.0.route)?;
     let done = known(&route, api.path.resume(&route).await?)?;
-    audit::wrote(&who, "route resumed", route.as_str(), done.waiting);
+    audit::wrote(&api, &who, "route resumed", route.as_str(), done.waiting).await;
     changed(&route, done)
 }
 

@@ -4,7 +4,7 @@
 use std::{ops::Range, path::Path};
 
 use super::{
-    Config, cases, de,
+    Config, SYSTEM_AGE, SYSTEM_BUS, cases, de,
     report::{Report, Severity},
     validate, yaml,
 };
@@ -27,6 +27,14 @@ impl Loaded {
     }
 }
 
+/// The router's own facts are kept for a time of their own, unless the file says another.
+fn keep_facts(config: &mut Config, root: &yaml::Node) {
+    let said = root.get(&["buses", SYSTEM_BUS, "retention", "age_max"]).is_some();
+    for (_, bus) in config.buses.iter_mut().filter(|(name, _)| name.as_str() == SYSTEM_BUS && !said) {
+        bus.retention.age_max = SYSTEM_AGE;
+    }
+}
+
 /// Reads a configuration from text. `name` is what the report calls it.
 pub fn load(name: &str, source: &str) -> Loaded {
     let mut findings = Vec::new();
@@ -39,6 +47,9 @@ pub fn load(name: &str, source: &str) -> Loaded {
         let read = de::read::<Config>(root, &mut findings);
         secrets.extend(read.secrets);
         config = read.value;
+        if let Some(config) = &mut config {
+            keep_facts(config, root);
+        }
         if let Some(config) = &config {
             let before = findings.len();
             validate::validate(config, root, &mut findings);

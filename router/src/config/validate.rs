@@ -30,8 +30,8 @@ use router_http::{
 };
 
 use super::{
-    Config, DEFAULT_BUS, EVENT_BYTES_FLOOR, HttpSource, HttpTarget, Route, SEGMENT_BYTES_MIN, SEGMENTS_MIN, Source,
-    Store, Target, Then,
+    Config, DEFAULT_BUS, EVENT_BYTES_FLOOR, HttpSource, HttpTarget, Route, SEGMENT_BYTES_MIN, SEGMENTS_MIN, SYSTEM_BUS,
+    Source, Store, Target, Then,
     report::{Finding, hint},
     value::{self, Secret},
     yaml::Node,
@@ -94,6 +94,16 @@ impl Cx<'_> {
         }
     }
 
+    /// A bus that something outside feeds.
+    fn fed(&mut self, keys: &[&str], bus: &str, buses: &BTreeSet<String>) {
+        if bus == SYSTEM_BUS {
+            let message = "nothing but the router itself feeds the bus `system`";
+            self.error(keys, message, "name another bus");
+        } else {
+            self.known(keys, "bus", bus, buses);
+        }
+    }
+
     /// A secret that is not there is a warning: `check` often runs where the secrets are not. `serve`
     /// refuses to start without them.
     fn secret(&mut self, keys: &[&str], secret: &Secret) {
@@ -114,6 +124,10 @@ pub fn validate(config: &Config, root: &Node, findings: &mut Vec<Finding>) {
             let keys = ["buses", name.as_str(), "dedupe", "entries_max"];
             cx.error(&keys, "without entries no duplicate is found", "write 1 or more");
         }
+        let keys = ["buses", name.as_str(), "dedupe"];
+        if name.as_str() == SYSTEM_BUS && cx.root.get(&keys).is_some() {
+            cx.error(&keys, "nothing comes in twice on the bus `system`", "only `retention` can be said of it");
+        }
     }
     reply::reserved(&mut cx);
     schemas::check(config, &mut cx);
@@ -121,14 +135,15 @@ pub fn validate(config: &Config, root: &Node, findings: &mut Vec<Finding>) {
     targets(config, &mut cx);
     let mut buses = cx.names("buses");
     buses.insert(DEFAULT_BUS.into());
+    buses.remove(SYSTEM_BUS);
     let targets = cx.names("targets");
     for (name, source) in &config.sources {
         match source {
-            Source::Http(http) => {
-                cx.known(&["sources", name.as_str(), "http", "bus"], "bus", http.bus.as_str(), &buses)
-            }
+            Source::Http(http) => cx.fed(&["sources", name.as_str(), "http", "bus"], http.bus.as_str(), &buses),
         }
     }
+    // Nothing feeds it, and every route may read it.
+    buses.insert(SYSTEM_BUS.into());
     for (name, r) in &config.routes {
         cx.known(&["routes", name.as_str(), "bus"], "bus", r.bus.as_str(), &buses);
         reply::check(config, name.as_str(), r, &buses, &mut cx);
@@ -142,7 +157,7 @@ pub fn validate(config: &Config, root: &Node, findings: &mut Vec<Finding>) {
 /// Targets that no route names, and buses that nothing feeds and nothing reads. Looked up as they are written,
 /// so that a route with a mistake elsewhere still counts.
 fn unused(cx: &mut Cx<'_>) {
-    let (mut targets, mut buses) = (BTreeSet::new(), BTreeSet::from([DEFAULT_BUS]));
+    let (mut targets, mut buses) = (BTreeSet::new(), BTreeSet::from([DEFAULT_BUS, SYSTEM_BUS]));
     for route in cx.root.get(&["routes"]).map(Node::entries).unwrap_or_default() {
         targets.extend(route.value.get(&["to"]).and_then(Node::text));
         buses.extend(route.value.get(&["bus"]).and_then(Node::text));
@@ -219,7 +234,7 @@ fn budgets(config: &Config, cx: &mut Cx<'_>) {
                 format!("whole segments are kept, of {} each here; write that or more", value::size_text(segment));
             cx.error(&at("bytes_max"), "`bytes_max` is below what one segment of a bus takes", help);
         }
-        if bus.retention.age_max < bus.dedupe.age {
+        if name.as_str() != SYSTEM_BUS && bus.retention.age_max < bus.dedupe.age {
             let message = "events are kept for less time than their duplicates are looked for";
             cx.warning(&at("age_max"), message, "a duplicate of what is gone is taken for new; see `dedupe.age`");
         }
@@ -300,11 +315,12 @@ fn listeners(config: &Config, cx: &mut Cx<'_>) {
 fn keys(config: &Config, cx: &mut Cx<'_>) -> Vec<connect::KnownKey> {
     let mut buses = cx.names("buses");
     buses.insert(DEFAULT_BUS.into());
+    buses.remove(SYSTEM_BUS);
     let before = cx.findings.len();
     for key in &config.keys {
         cx.secret(&["keys"], &key.secret);
         for bus in &key.buses {
-            cx.known(&["keys"], "bus", bus.as_str(), &buses);
+            cx.fed(&["keys"], bus.as_str(), &buses);
         }
     }
     if cx.findings.len() > before {

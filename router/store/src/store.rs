@@ -91,8 +91,8 @@ pub struct Options {
 
 /// Bytes of the ballast unless the whole store may have less than sixteen times as many.
 pub const BALLAST_BYTES: u64 = 64 << 20;
-/// Bytes of a segment of the internal bus `quarantine` at most, but for a larger record.
-pub const QUARANTINE_SEGMENT_BYTES: u64 = 4 << 20;
+/// Bytes of a segment of the internal buses `quarantine` and `system` at most, but for a larger record.
+pub const INTERNAL_SEGMENT_BYTES: u64 = 4 << 20;
 
 impl Default for Options {
     fn default() -> Self {
@@ -275,9 +275,9 @@ impl Store for DiskStore {
         }
         let dir = self.dir.join("buses").join(bus.as_str());
         let mut options = self.options.log.clone();
-        if bus.as_str() == router_core::quarantine::BUS {
-            // It is seldom written to: what it reserves is taken from the budget of everybody else.
-            options.segment_bytes = options.segment_bytes.min(QUARANTINE_SEGMENT_BYTES);
+        if router_core::quarantine::RESERVED.contains(&bus.as_str()) {
+            // They are seldom written to: what they reserve is taken from the budget of everybody else.
+            options.segment_bytes = options.segment_bytes.min(INTERNAL_SEGMENT_BYTES);
         }
         let open = || DiskLog::open(Arc::new(RealFiles), &dir, bus, options.clone());
         let log = match open().await {

@@ -22,4 +22,6 @@ mod replies;
 #[cfg(test)]
 mod schemas;
 #[cfg(test)]
+mod system;
+#[cfg(test)]
 mod world;

@@ -157,6 +157,11 @@ fn the_archive_is_exported_and_verified_as_its_page_says() {
 }
 
 #[test]
+fn what_the_router_tells_is_seen_as_its_page_says() {
+    hold("docs/system-events.md", &[]);
+}
+
+#[test]
 fn replay_page_does_what_it_says() {
     hold("docs/replay.md", &[]);
 }

@@ -49,6 +49,8 @@ pub(super) enum Door {
     Source,
     /// The path itself, with what it can neither give back nor let go, see [`super::gate`].
     Reply,
+    /// The path itself, with what it tells of itself: the last that is let go of when space is short, but for replies.
+    Fact,
 }
 
 /// Hands events to one bus. Cheap to clone.

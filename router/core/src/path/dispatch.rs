@@ -16,6 +16,7 @@ use super::{
     replay,
     replies::{Answered, Doors},
     status,
+    witness::Witness,
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -126,6 +127,7 @@ pub(super) struct Dispatcher {
     known: status::Static,
     doors: Arc<Doors>,
     secret: [u8; 16],
+    witness: Witness,
     gates: Arc<Gates>,
     event_bytes_max: usize,
     tx: mpsc::UnboundedSender<Msg>,
@@ -175,6 +177,7 @@ impl Dispatcher {
             known: status::Static::new(parts),
             doors,
             secret: parts.state.secret,
+            witness: Witness::new(parts),
             gates: parts.gates.clone(),
             event_bytes_max: parts.topology.event_bytes_max,
             tx,
@@ -233,6 +236,7 @@ impl Dispatcher {
     /// Tells the intakes which routes have reached a limit at which their bus holds, or left it.
     fn hold(&mut self) {
         for Held { lane, route, full } in self.set.take_held() {
+            self.witness.held(lane.bus, &route, full);
             match full {
                 Some((bytes, max)) => {
                     tracing::warn!(code = %codes::BACKLOG_FULL, %route, bytes, bytes_max = max, "backlog full: its bus takes nothing in until it has drained by an eighth");
@@ -272,12 +276,15 @@ impl Dispatcher {
                 self.set.spoiled((target, lane), probe, outcomes.len(), spoiled, now);
                 let name = self.set.target(target).map(|(t, _)| t.name().clone());
                 let why = outcomes.first().and_then(|(_, o)| o.facts().note.clone()).unwrap_or_default();
+                let bus = self.set.lane_bus(lane);
                 match (self.set.finished(target, lane, probe, outcomes, now), name) {
                     (Verdict::Opened(wait), Some(target)) if !probe => {
                         tracing::warn!(code = %codes::BREAKER_OPEN, %target, wait_ms = wait.as_millis(), %why, "breaker open: deliveries to the target wait");
+                        self.witness.opened(bus, target, wait, why);
                     }
                     (Verdict::Closed, Some(target)) => {
-                        tracing::info!(%target, "breaker closed: the target works again")
+                        tracing::info!(%target, "breaker closed: the target works again");
+                        self.witness.closed(target);
                     }
                     _ => {}
                 }
@@ -379,6 +386,7 @@ impl Dispatcher {
         match result {
             Ok(()) => {
                 self.set.committed();
+                self.witness.committed(&changes);
                 self.commit.answering.drain(..).for_each(Asked::done);
                 Ok(())
             }
@@ -404,10 +412,12 @@ impl Dispatcher {
     async fn stop(mut self) -> Result<(), Error> {
         let now = self.now();
         if let Some((changes, ..)) = self.commit.again.take() {
-            self.ledger.commit(self.epoch, changes, Durability::Now).await?;
+            self.ledger.commit(self.epoch, changes.clone(), Durability::Now).await?;
+            self.witness.committed(&changes);
         }
         let changes = self.set.commit(now).map_err(|v| lost(&v))?;
-        self.ledger.commit(self.epoch, changes, Durability::Now).await?;
+        self.ledger.commit(self.epoch, changes.clone(), Durability::Now).await?;
+        self.witness.committed(&changes);
         self.commit.answering.drain(..).chain(self.commit.waiting.drain(..)).for_each(Asked::done);
         if let Some((_, done)) = self.stopping.take() {
             done.send(()).unwrap_or_default();

@@ -16,6 +16,7 @@ use crate::{
     reply,
     source::{Accepted, IntakeClosed, Rejection},
     store::{self, Page, Selection},
+    system,
 };
 
 /// Why dead letters were ended whose event came in again after an edit, as it is counted.
@@ -49,6 +50,9 @@ pub enum EditError {
     /// Its bus is not there.
     #[error("there is no bus {0}, which would take the event; configure it")]
     NoBus(Box<str>),
+    /// It would be something that the router never told.
+    #[error("what the router tells of itself cannot be edited; redrive it as it is")]
+    OwnFact,
     /// It has the identity of the event that it stands for.
     #[error(
         "the edited event has the id and the source of the one that it stands for; a new event needs its own: change one of the two, or ask for a new id"
@@ -123,6 +127,9 @@ impl Path {
     }
 
     async fn admit_edited(&self, bus: &BusName, event: &Event) -> Result<Offset, EditError> {
+        if bus.as_str() == system::BUS {
+            return Err(EditError::OwnFact);
+        }
         let intake = self.intakes.get(bus).ok_or_else(|| EditError::NoBus(bus.as_str().into()))?;
         let from = SourceName::new(FROM).map_err(|_| IntakeClosed)?;
         let answer = intake.submit(&from, vec![event.clone().into()]).await?.pop().ok_or(IntakeClosed)?;

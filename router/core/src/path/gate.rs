@@ -6,7 +6,8 @@
 //!
 //! What the path itself brings, replies and what is quarantined, it can neither give back to a sender nor let go:
 //! it passes where a route holds the bus, since that route may wait for just this reply, and on a full disk it may
-//! use the reserve. Routes that ask for replies deliver nothing more before the reserve is short.
+//! use the reserve. Routes that ask for replies deliver nothing more before the reserve is short. What it tells of
+//! itself may use the part that replies can spare: that the disk is full has to be told just then.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -152,6 +153,14 @@ impl Space {
         took.is_err().then(|| "the router's disk is full, and so is its reserve for replies".into())
     }
 
+    /// Takes bytes for what the router tells of itself: of the reserve only what replies do not need.
+    fn fact(&self, bytes: u64) -> Option<String> {
+        if self.reserve_short() {
+            return Some("the router's disk is full, and what is left of its reserve is for replies".into());
+        }
+        self.reply(bytes)
+    }
+
     fn full(&self) -> bool {
         self.mark() >= self.limit.load(Ordering::Relaxed)
     }
@@ -208,6 +217,11 @@ impl Gate {
         if let Some(why) = self.space.refuses() {
             return Some((codes::DISK_FULL, why));
         }
+        self.held()
+    }
+
+    /// The route that holds the bus, if one does.
+    fn held(&self) -> Option<(Code, String)> {
         if !self.closed.load(Ordering::Relaxed) {
             return None;
         }
@@ -219,9 +233,14 @@ impl Gate {
 
     /// What is told to who brings so many bytes, if they are not taken in now.
     pub fn refusal(&self, door: Door, bytes: usize) -> Option<Rejection> {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let (code, why) = match door {
             Door::Source => self.why()?,
-            Door::Reply => (codes::DISK_FULL, self.space.reply(u64::try_from(bytes).unwrap_or(u64::MAX))?),
+            Door::Reply => (codes::DISK_FULL, self.space.reply(bytes)?),
+            Door::Fact => match self.held() {
+                Some(held) => held,
+                None => (codes::DISK_FULL, self.space.fact(bytes)?),
+            },
         };
         let kind = Kind::Busy { retry_after: FULL_RETRY_AFTER };
         Some(Rejection { code, place: Place::Event, message: format!("{why}; send it again later").into(), kind })
@@ -250,7 +269,9 @@ mod tests {
         assert!(gate.refusal(Door::Source, 100).is_none() && gate.refusal(Door::Reply, 5_000).is_none());
         measured(space, 9_400, Some(0));
         assert!(gate.refusal(Door::Source, 100).is_some() && !space.reserve_short());
+        assert!(gate.refusal(Door::Fact, 0).is_none(), "that it is full can be told");
         assert!(gate.refusal(Door::Reply, 600).is_none());
+        assert!(gate.refusal(Door::Fact, 1).is_some(), "what is left is for replies");
         assert!(space.reserve_short(), "more than half of it is used");
         assert!(gate.refusal(Door::Reply, 600).is_some() && gate.refusal(Door::Reply, 400).is_none());
         measured(space, 9_100, Some(0));
@@ -265,5 +286,6 @@ mod tests {
         gates.hold(BusId(0), &RouteName::new("r").unwrap(), Some((2, 1)));
         let gate = gates.bus(BusId(0));
         assert!(gate.refusal(Door::Source, 1).is_some() && gate.refusal(Door::Reply, 1).is_none());
+        assert!(gate.refusal(Door::Fact, 1).is_some());
     }
 }

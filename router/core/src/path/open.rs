@@ -591,6 +591,11 @@ impl OpenSet {
         }
     }
 
+    /// The bus that a lane reads.
+    pub fn lane_bus(&self, at: usize) -> Option<BusId> {
+        self.lanes.get(at).map(|lane| lane.id.bus)
+    }
+
     /// How to call a target.
     pub fn target(&self, target: usize) -> Option<(Arc<dyn Target>, Duration)> {
         self.targets.get(target).map(|g| (g.target.clone(), g.limits.deadline))

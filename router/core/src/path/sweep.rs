@@ -30,6 +30,7 @@ use crate::{
     },
     stats::{DiskStatus, Stats},
     store::{DeadLetter, Durability, Error, Ledger, Log, Page, SegmentKind, Selection, Store},
+    system::{self, Fact},
 };
 
 /// From one look at the store to the next.
@@ -202,9 +203,11 @@ impl Sweeper {
             }
             self.stats.disk.level_changed(level);
             self.state.level = level;
+            let told = Fact::Store { level, used_bytes: used, bytes_max, free_bytes: free };
+            self.stats.facts.tell(told, self.clock.wall());
         }
-        if level != Level::Full {
-            self.state.refuses = None;
+        if level != Level::Full && self.state.refuses.take().is_some() {
+            self.stats.facts.tell(Fact::Resumed, self.clock.wall());
         }
         let by_bytes = self.budget.bytes_max.map(|max| (max / 16 * 15).saturating_sub(used));
         let by_free = usage.free.map(|free| free.saturating_sub(self.budget.free_min));
@@ -353,7 +356,10 @@ impl Sweeper {
                     tracing::warn!(code = %codes::DISK_FULL, %why, "the disk is full and the archive has nothing to give: intake refuses until there is space");
                     let status = DiskStatus { refuses: Some(why.clone()), ..self.gates.space.status() };
                     self.gates.space.measured(status, 0, Some(0));
-                    self.state.refuses = Some(why);
+                    let told = Fact::Refusing { why: why.as_str().into() };
+                    if self.state.refuses.replace(why).is_none() {
+                        self.stats.facts.tell(told, self.clock.wall());
+                    }
                 }
             }
         }
@@ -430,9 +436,17 @@ impl Sweeper {
             return 0;
         }
         let (reply, count) = oneshot::channel();
+        // Those of the bus `system` itself are not told: that would cause the next of them.
+        let system = |l: &&DeadLetter| self.names.get(&l.id.lane.bus).is_some_and(|bus| bus.as_str() == system::BUS);
+        let own = u64::try_from(letters.iter().filter(system).count()).unwrap_or(u64::MAX);
         let msg = Msg::Letters { what: Letters::End(reason), letters, reply };
         self.dispatcher.send(msg).unwrap_or_default();
-        count.await.unwrap_or_default()
+        let count = count.await.unwrap_or_default();
+        self.stats.facts.about_itself.add(own.min(count));
+        if count > own {
+            self.stats.facts.tell(Fact::LettersEnded { reason, count: count - own }, self.clock.wall());
+        }
+        count
     }
 }
 

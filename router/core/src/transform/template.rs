@@ -10,7 +10,7 @@ use super::{
     path::{Path, Views, quoted},
     too_large,
 };
-use crate::{clock::Timestamp, codes};
+use crate::codes;
 
 /// Paths of one template, as EventBridge limits them.
 pub const PATHS_MAX: usize = 100;
@@ -187,26 +187,11 @@ impl Variable {
             },
             Variable::RuleArn => text(format!("arn:gocoffee:events:::rule/{}", context.route)),
             Variable::RuleName => text(context.route.into()),
-            Variable::IngestionTime => text(rfc3339(context.appended)),
+            Variable::IngestionTime => text(context.appended.rfc3339()),
             Variable::Envelope => format!("{{{}}}", views.envelope().join(",")),
             Variable::Whole => document.root().raw().into(),
         }
     }
-}
-
-/// A time as EventBridge writes it: whole seconds, UTC. Days to a date: H. Hinnant, "chrono-Compatible Low-Level
-/// Date Algorithms", `civil_from_days`.
-fn rfc3339(time: Timestamp) -> String {
-    let seconds = time.0 / 1_000_000;
-    let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = era * 400 + year + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3_600, second / 60 % 60, second % 60)
 }
 
 /// A string with paths in it.

@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use router_core::quarantine::RESERVED;
 
 use super::{Cx, Finding};
-use crate::config::{Config, Reply, Route, Target};
+use crate::config::{Config, Reply, Route, SYSTEM_BUS, Target};
 
 /// Nobody's bus or route is called as one of the router's own.
 pub fn reserved(cx: &mut Cx<'_>) {
     for (section, what) in [("buses", "bus"), ("routes", "route")] {
         let names: Vec<String> = cx.names(section).into_iter().collect();
-        for name in names.iter().filter(|name| RESERVED.contains(&name.as_str())) {
+        // How long the router's own facts are kept is everybody's own affair.
+        let own = |name: &str| RESERVED.contains(&name) && !(section == "buses" && name == SYSTEM_BUS);
+        for name in names.iter().filter(|name| own(name)) {
             let span = cx.root.get(&[section]).and_then(|s| s.entry(name)).map_or(0..0, |e| e.key_span.clone());
             let message = format!("the router keeps the name `{name}` to itself");
             let finding = Finding::error(span, message);
@@ -22,7 +24,15 @@ pub fn reserved(cx: &mut Cx<'_>) {
 
 /// The bus that takes replies is there, and it is known which event each is a reply to.
 pub fn check(config: &Config, name: &str, route: &Route, buses: &BTreeSet<String>, cx: &mut Cx<'_>) {
-    if let Reply::Bus(bus) = &route.reply {
+    let to = match &route.reply {
+        Reply::No => None,
+        Reply::Own => Some(&route.bus),
+        Reply::Bus(bus) => Some(bus),
+    };
+    if to.is_some_and(|bus| bus.as_str() == SYSTEM_BUS) {
+        let message = "nothing but the router itself feeds the bus `system`";
+        cx.error(&["routes", name, "reply"], message, "write `reply: { bus: … }` with another bus");
+    } else if let Reply::Bus(bus) = &route.reply {
         let keys = ["routes", name, "reply", "bus"];
         cx.known(&keys, "bus", bus.as_str(), buses);
     }
