@@ -22,6 +22,7 @@ use super::{
     publish::Publishers,
     replay::{self, Replays},
     rng::Rng,
+    system,
     target::{MOODS, Mood, SimTarget, Targets},
     trace::Trace,
 };
@@ -85,6 +86,9 @@ pub struct Life {
     /// Whether the answers of the third target are asked for.
     pub replies: bool,
     pub replays: Replays,
+    /// Whether the router tells of itself, and what it told when all is settled.
+    pub system: bool,
+    pub told: system::Told,
     pub totals: Totals,
     pub end: End,
 }
@@ -173,6 +177,9 @@ impl Life {
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+        if self.system {
+            self.told = system::quiet(&path, &*self.store).await?;
+        }
         let there = path.replays().await.map_err(|e| e.to_string())?;
         self.replays.over(&there, &mut self.totals)?;
         let parked = parked(&path).await;
@@ -214,7 +221,7 @@ impl Life {
     async fn something(&mut self, path: &Path, clock: &SimClock) {
         match self.rng.below(15) {
             0..4 => {
-                let target = *self.rng.pick(&super::TARGETS);
+                let target = *self.rng.pick(&[super::TARGETS[0], super::TARGETS[1], super::TARGETS[2], system::TARGET]);
                 let mood = if self.rng.chance(35) { Mood::Good } else { *self.rng.pick(&MOODS) };
                 self.targets.set(target, mood);
             }
@@ -282,7 +289,7 @@ impl Life {
         ]);
         let (fault, word) = match (call, self.rng.below(3)) {
             (Call::Write, 0) => (Fault::Short(self.rng.below(700) as usize), "short writes"),
-            (Call::Write | Call::Allocate | Call::Create, 1) => (Fault::NoSpace, "full disks"),
+            (Call::Write | Call::Allocate | Call::Create, 1) | (Call::Allocate, 0) => (Fault::NoSpace, "full disks"),
             _ => (Fault::Io, "failed calls"),
         };
         self.trace.note("fault", &[&format!("{call:?} {fault:?}")]);
@@ -322,15 +329,18 @@ impl Life {
         let target = |(name, limits): (&&str, BatchLimits)| {
             Arc::new(SimTarget::new(name, &self.targets, limits)) as Arc<dyn Target>
         };
+        let default = BusSpec {
+            name: bus(),
+            dedupe_age: Duration::from_secs(24 * 3600),
+            dedupe_entries_max: 100_000,
+            retention: Retention { age_max: None, bytes_max: self.archive_bytes_max },
+        };
+        let mut targets: Vec<_> = super::TARGETS.iter().zip(limits).map(&target).collect();
+        targets.extend(self.system.then(|| target((&system::TARGET, BatchLimits::default()))));
         Topology {
-            buses: vec![BusSpec {
-                name: bus(),
-                dedupe_age: Duration::from_secs(24 * 3600),
-                dedupe_entries_max: 100_000,
-                retention: Retention { age_max: None, bytes_max: self.archive_bytes_max },
-            }],
-            routes: self.routes.iter().map(spec).collect(),
-            targets: super::TARGETS.iter().zip(limits).map(target).collect(),
+            buses: [default].into_iter().chain(self.system.then(system::bus)).collect(),
+            routes: self.routes.iter().map(spec).chain(self.system.then(system::route)).collect(),
+            targets,
             event_bytes_max: 1 << 20,
             budgets: Budgets { sweep_every: Duration::from_millis(500), ..Budgets::default() },
         }

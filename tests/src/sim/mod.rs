@@ -30,6 +30,9 @@ mod life;
 /// Replays.
 mod replay;
 
+/// What the router tells of itself.
+mod system;
+
 use std::{
     collections::BTreeMap,
     fmt,
@@ -206,6 +209,9 @@ struct World {
     batch_max: u64,
     archive_bytes_max: Option<u64>,
     replays: Replays,
+    /// Whether the router tells of itself, and what it told.
+    system: bool,
+    told: system::Told,
     /// Which routes keep an order, by name.
     orders: BTreeMap<String, Order>,
     broken: Broken,
@@ -235,6 +241,8 @@ impl World {
             totals: Totals::default(),
             wrong: Vec::new(),
             batch_max: *rng.pick(&[1, 1, 4, 16]),
+            system: rng.chance(50),
+            told: system::Told::default(),
             rng,
             trace,
             replays: Replays::default(),
@@ -262,6 +270,11 @@ impl World {
         self.totals.add("quarantined", quarantined.len() as u64);
         self.wrong.append(&mut wrong);
         let (mut published, received) = (self.publishers.journal(), self.targets.journal());
+        let (watched, received): (Vec<_>, Vec<_>) = received.into_iter().partition(|r| &*r.route == system::ROUTE);
+        let (unwatched, parked): (Vec<_>, Vec<_>) = parked.into_iter().partition(|p| p.route == system::ROUTE);
+        if self.wrong.is_empty() {
+            self.wrong.extend(system::judge(&self.told, &watched, &unwatched, &mut self.totals));
+        }
         self.totals.add("attempts", received.len() as u64);
         self.totals.add("dead letters left", parked.len() as u64);
         self.totals.merge(&self.publishers.totals());
@@ -346,6 +359,8 @@ impl World {
             // A reply that comes again once the first one is gone is a new event: see `again_max`.
             replies: self.archive_bytes_max.is_none(),
             replays: self.replays.clone(),
+            system: self.system,
+            told: system::Told::default(),
             totals: Totals::default(),
             end,
         }
@@ -363,7 +378,7 @@ impl World {
             (_, 5..8) => End::PowerLoss,
             (..) => End::AllUnsyncedLost,
         };
-        for target in TARGETS {
+        for target in TARGETS.into_iter().chain([system::TARGET]) {
             let mood = if self.rng.chance(40) { Mood::Good } else { *self.rng.pick(&MOODS) };
             self.targets.set(target, mood);
         }
@@ -400,13 +415,14 @@ impl World {
     fn settle(&mut self, routes: &[Route]) -> Vec<Parked> {
         let now = self.publishers.tick();
         self.targets.restarted(now);
-        for target in TARGETS {
+        for target in TARGETS.into_iter().chain([system::TARGET]) {
             self.targets.set(target, Mood::Good);
         }
         let mut life = self.life(routes, End::Stop);
         let settled = World::runtime().block_on(life.settle(&mut self.chronicle));
         self.totals.merge(&life.totals);
         self.replays = life.replays;
+        self.told = life.told;
         match settled {
             Ok(parked) => parked,
             Err(wrong) => {
