@@ -44,7 +44,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the coffee platform on one machine, no cloud: 600 events, an outage, a redrive, and a balance.
+    /// Run the coffee platform on one machine, no cloud: a day of events, five functions, an outage, a stuck key, a
+    /// redrive, a replay, and a balance.
     Demo(demo::Options),
     /// Check formatting and lints, run all tests, and end with a line that counts them.
     ///

@@ -1,4 +1,4 @@
-//! `cargo xtask samples`: 600 coffee events, the same ones each time, as `cargo demo` publishes them.
+//! `cargo xtask samples`: 600 coffee events, the same ones each time, and as many more as `cargo demo` publishes.
 //!
 //! One structured CloudEvent per line. The seed is fixed and the generator is this file's own, so that no
 //! update of a library changes the file. Amounts are integers in the smallest unit of their currency.
@@ -60,17 +60,17 @@ const TASKS: [(&str, &str); 4] = [
 /// Writes the file.
 pub fn write(root: &Path) -> Result<(), Error> {
     let path = root.join(PATH);
-    let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, generate()));
+    let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, generate(COUNT)));
     written.map_err(|e| Error(format!("{}: {e}", path.display())))?;
     println!("{COUNT} events in {PATH}");
     Ok(())
 }
 
-/// The whole file.
-fn generate() -> String {
+/// So many events from the beginning of the day on, one a line.
+pub fn generate(count: usize) -> String {
     let mut maker = Maker { random: Random(SEED), seconds: 0, orders: Vec::new() };
     let mut text = String::new();
-    for _ in 0..COUNT {
+    for _ in 0..count {
         text += &maker.event().to_string();
         text.push('\n');
     }
@@ -223,7 +223,7 @@ impl Maker {
             "prompt": prompt,
             "temperature": self.random.below(100) as f64 / 100.0,
             "tokens_max": 256 << self.random.below(4),
-            "context": {"shop": 1 + self.random.below(12), "language": self.random.pick(&["en", "de", "fr", "vi", "日本語"])},
+            "context": {"shop": 1 + self.random.below(12), "language": self.random.pick(&["en", "de", "fr", "vi", "ja"])},
         });
         let more = json!({"priority": self.random.below(3)});
         let agent = self.random.pick(&["beverage-inventor", "feedback-analyst", "scheduler"]);
@@ -290,12 +290,15 @@ mod tests {
     #[test]
     fn committed_samples_are_what_the_generator_writes() {
         let kept = fs::read_to_string(crate::root().join(PATH)).unwrap();
-        assert!(kept == generate(), "{PATH} differs from its generator: run `cargo xtask samples` and commit the file");
+        assert!(
+            kept == generate(COUNT),
+            "{PATH} differs from its generator: run `cargo xtask samples` and commit the file"
+        );
     }
 
     #[test]
     fn samples_are_600_distinct_events_of_six_types() {
-        let text = generate();
+        let text = generate(COUNT);
         let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(events.len(), COUNT);
         let identities: BTreeSet<_> = events.iter().map(|e| (e["source"].to_string(), e["id"].to_string())).collect();
@@ -311,7 +314,7 @@ mod tests {
 
     #[test]
     fn totals_of_orders_are_the_sums_of_their_lines() {
-        for line in generate().lines() {
+        for line in generate(COUNT).lines() {
             let event: Value = serde_json::from_str(line).unwrap();
             if event["type"] == "coffee.order.created" {
                 let sum = |line: &Value| line["quantity"].as_u64().unwrap() * line["price_cents"].as_u64().unwrap();

@@ -27,6 +27,9 @@ pub struct Rule {
     /// For events of this type.
     #[serde(default)]
     pub kind: Option<String>,
+    /// For the event with this id.
+    #[serde(default)]
+    pub id: Option<String>,
     /// For every n-th event, chosen by a hash of its id, so that all attempts of an event fare alike.
     #[serde(default)]
     pub every: Option<u64>,
@@ -44,7 +47,7 @@ pub struct Rule {
 impl Rule {
     /// Always this answer.
     pub fn new(answer: Answer) -> Self {
-        Rule { answer, kind: None, every: None, attempts_max: None, requests_max: None, for_ms: None }
+        Rule { answer, kind: None, id: None, every: None, attempts_max: None, requests_max: None, for_ms: None }
     }
 
     /// Always this status.
@@ -133,6 +136,7 @@ impl Running {
         let elapsed_ms = self.since.elapsed().as_millis();
         for (rule, used) in self.script.rules.iter().zip(&mut self.used) {
             let fits = rule.kind.as_ref().is_none_or(|k| k == kind)
+                && rule.id.as_ref().is_none_or(|i| i == id)
                 && rule.every.is_none_or(|n| hash(id.as_bytes()).is_multiple_of(n.max(1)))
                 && rule.attempts_max.is_none_or(|max| attempt <= max)
                 && rule.requests_max.is_none_or(|max| *used < max)
@@ -177,6 +181,14 @@ mod tests {
             failed += u32::from(first == Answer::Status(500));
         }
         assert!((200..300).contains(&failed), "{failed} of 1000");
+    }
+
+    #[test]
+    fn one_event_is_chosen_by_its_id() {
+        let rule: Rule = serde_json::from_str(r#"{"answer":{"status":500},"id":"7"}"#).unwrap();
+        let mut running = Running::new(rule.into());
+        assert_eq!(running.decide("a", "7", 3), Answer::Status(500));
+        assert_eq!(running.decide("a", "77", 1), Answer::Status(200));
     }
 
     #[test]

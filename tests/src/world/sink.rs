@@ -2,7 +2,8 @@
 //!
 //! A path answers by its [`Script`]. The port can be closed (connections are refused) and opened again
 //! without losing it. Paths under `/-/` are for whoever runs the sink as a process of its own:
-//! `GET /-/journal` (a [`Received`] per line), `GET /-/counts`, `PUT /-/script/ROUTE` (a [`Script`]).
+//! `GET /-/journal` (a [`Received`] per line), `GET /-/counts`, `PUT /-/script/ROUTE` (a [`Script`]). What is no event is
+//! posted below `/-/plain/NAME`: it is counted (`GET /-/plain`) and answered with what `PUT /-/plain/NAME` has set.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -58,6 +59,14 @@ struct Kept {
     requests: BTreeMap<Arc<str>, u64>,
     scripts: HashMap<Arc<str>, Running>,
     unreadable: Vec<String>,
+    plain: BTreeMap<String, Plain>,
+}
+
+/// Requests that are no events.
+#[derive(Default)]
+struct Plain {
+    answer: Bytes,
+    requests: u64,
 }
 
 #[derive(Default)]
@@ -289,20 +298,49 @@ fn counts(kept: &Kept) -> BTreeMap<String, Counts> {
     kept.requests.iter().map(count).collect()
 }
 
-fn control(shared: &Shared, method: &Method, path: &str, body: &[u8]) -> Answered {
-    let json = |text: String| {
-        let mut response = Response::new(Full::from(text));
-        response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
-        response
-    };
+fn json(text: impl Into<Bytes>) -> Answered {
+    let mut response = Response::new(Full::from(text.into()));
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Counts, and answers as was set; `NAME` is the first part of the path.
+fn plain(shared: &Shared, method: &Method, path: &str, body: &Bytes) -> Answered {
+    let name = path.split('/').next().unwrap_or_default();
+    let kept = &mut *shared.kept();
+    match *method {
+        Method::PUT => {
+            kept.plain.entry(name.to_owned()).or_default().answer = body.clone();
+            empty(204)
+        }
+        Method::POST => match kept.plain.get_mut(name) {
+            Some(plain) => {
+                plain.requests += 1;
+                json(plain.answer.clone())
+            }
+            None => empty(404),
+        },
+        _ => empty(405),
+    }
+}
+
+fn control(shared: &Shared, method: &Method, path: &str, body: &Bytes) -> Answered {
+    if let Some(path) = path.strip_prefix("plain/") {
+        return plain(shared, method, path, body);
+    }
     match (method, path.split_once('/')) {
         (&Method::GET, None) if path == "counts" => {
             json(serde_json::to_string(&counts(&shared.kept())).expect("counts are JSON"))
         }
+        (&Method::GET, None) if path == "plain" => {
+            let kept = shared.kept();
+            let counts: BTreeMap<&String, u64> = kept.plain.iter().map(|(name, p)| (name, p.requests)).collect();
+            json(serde_json::to_string(&counts).expect("counts are JSON"))
+        }
         (&Method::GET, None) if path == "journal" => {
             let journal = shared.kept().journal.clone();
             let lines = journal.iter().map(|r| serde_json::to_string(r).expect("a journal is JSON") + "\n");
-            json(lines.collect())
+            json(lines.collect::<String>())
         }
         (&Method::PUT, Some(("script", route))) => match serde_json::from_slice::<Script>(body) {
             Ok(script) => {
@@ -394,6 +432,13 @@ mod tests {
         assert_eq!(deliver(&client, &sink, "tea", 1, 1).await, Some(418));
         let counts = client.get(&sink.url("-/counts")).await.unwrap();
         assert_eq!(counts.text(), r#"{"tea":{"requests":1,"events":0}}"#);
+        let model = sink.url("-/plain/model/chat");
+        let plain = |method, body: &'static str| client.send(method, &model, HeaderMap::new(), Bytes::from(body));
+        assert_eq!(plain(Method::POST, "{}").await.unwrap().status, 404, "nobody has said what to answer");
+        assert_eq!(plain(Method::PUT, r#"{"a":1}"#).await.unwrap().status, 204);
+        let answered = plain(Method::POST, "no event").await.unwrap();
+        assert_eq!((answered.status, answered.text().as_str()), (200, r#"{"a":1}"#));
+        assert_eq!(client.get(&sink.url("-/plain")).await.unwrap().text(), r#"{"model":1}"#);
         let journal = client.get(&sink.url("-/journal")).await.unwrap();
         let line: Received = serde_json::from_str(&journal.text()).unwrap();
         assert_eq!(vec![line], sink.journal());

@@ -2,79 +2,188 @@
 //!
 //! A route balances when all of this holds:
 //!
-//! * it matched exactly the events of the file that it should, as this program reads the file;
+//! * it matched exactly the events that it should: those of the file, as this program reads the file; or one answer for
+//!   each event of another route, where it takes what a function answers;
 //! * matched = delivered + open dead letters + ended by an operator or a limit + waiting;
 //! * nothing waits any more;
-//! * its function took as many different events as the router has delivered to it.
+//! * its target, where it counts, took as many different events as the router has delivered to it. A function does not
+//!   count: what it was given is held by its answers.
 
 use serde_json::{Value, json};
 
+use super::day::Day;
 use crate::Error;
+
+/// Cents from which on an order is large.
+const LARGE: u64 = 2_000;
+
+/// Who a route delivers to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum To {
+    /// A function of the platform, whose answers are taken in.
+    Function(&'static str),
+    /// Somebody else, who counts what comes under the route's name.
+    Counter(&'static str),
+}
+
+impl To {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            To::Function(name) | To::Counter(name) => name,
+        }
+    }
+}
+
+/// What a route should match.
+#[derive(Clone, Copy)]
+pub enum Wants {
+    /// These events of the file, and nothing else.
+    File(fn(&Value) -> bool),
+    /// These events of the file, and some that functions answer with.
+    More(fn(&Value) -> bool),
+    /// One answer for each event that this route matches.
+    AnswersOf(&'static str),
+}
 
 /// A route of the demo.
 pub struct Route {
-    /// Its name, and the path of its function.
+    /// Its name, and the path of its counter.
     pub name: &'static str,
-    /// The function that it delivers to.
-    pub target: &'static str,
-    /// Its filter, as the router reads it; none for every event.
-    pub pattern: fn() -> Option<Value>,
+    /// Who it delivers to.
+    pub to: To,
+    /// Its filter, as the router reads it.
+    pub pattern: fn() -> Value,
     /// The same rule, as this program reads it.
-    pub wants: fn(&Value) -> bool,
+    pub wants: Wants,
+    /// Whether events of one key go one after the other.
+    pub ordered: bool,
+}
+
+impl Route {
+    const fn new(name: &'static str, to: To, pattern: fn() -> Value, wants: Wants) -> Route {
+        Route { name, to, pattern, wants, ordered: false }
+    }
+
+    const fn ordered(self) -> Route {
+        Route { ordered: true, ..self }
+    }
+
+    /// How many events of the file it wants.
+    pub fn in_file(&self, day: &Day) -> u64 {
+        match self.wants {
+            Wants::File(wants) | Wants::More(wants) => day.events.iter().filter(|event| wants(event)).count() as u64,
+            Wants::AnswersOf(_) => 0,
+        }
+    }
 }
 
 /// All routes.
-pub const ROUTES: [Route; 6] = [
-    Route {
-        name: "orders",
-        target: "order-processor",
-        pattern: || Some(json!({"type": [{"prefix": "coffee.order."}]})),
-        wants: |e| kind(e).starts_with("coffee.order."),
-    },
-    Route {
-        name: "large-orders",
-        target: "audit",
-        pattern: || Some(json!({"type": ["coffee.order.created"], "data": {"total": [{"numeric": [">=", 2000]}]}})),
-        wants: |e| kind(e) == "coffee.order.created" && total(e).is_some_and(|cents| cents >= 2_000),
-    },
-    Route {
-        name: "agents",
-        target: "ai-coordinator",
-        pattern: || Some(json!({"type": ["ai.task.created"]})),
-        wants: |e| kind(e) == "ai.task.created",
-    },
-    Route {
-        name: "prices",
-        target: "defi-scanner",
-        pattern: || Some(json!({"type": ["defi.price.update"]})),
-        wants: |e| kind(e) == "defi.price.update",
-    },
-    Route {
-        name: "stock",
-        target: "inventory-optimizer",
-        pattern: || Some(json!({"type": [{"prefix": "inventory."}, "notification.send"]})),
-        wants: |e| kind(e).starts_with("inventory.") || kind(e) == "notification.send",
-    },
-    Route { name: "everything", target: "audit", pattern: || None, wants: |_| true },
+pub const ROUTES: [Route; 10] = [
+    Route::new(
+        "orders",
+        To::Function("order-processor"),
+        || json!({"type": ["coffee.order.created", "coffee.order.updated"]}),
+        Wants::File(is_order),
+    )
+    .ordered(),
+    Route::new(
+        "confirmations",
+        To::Counter("shops"),
+        || json!({"type": ["coffee.order.accepted", "coffee.order.rejected", "coffee.order.changed"]}),
+        Wants::File(is_answered),
+    ),
+    Route::new(
+        "kitchen",
+        To::Counter("kitchen"),
+        || json!({"type": [{"prefix": "coffee.order."}], "causeid": [{"exists": false}]}),
+        Wants::File(is_order),
+    )
+    .ordered(),
+    Route::new(
+        "large-orders",
+        To::Counter("auditors"),
+        || json!({"type": ["coffee.order.created"], "data": {"total": [{"numeric": [">=", LARGE]}]}}),
+        Wants::File(large),
+    ),
+    Route::new("agents", To::Function("ai-coordinator"), || json!({"type": ["ai.task.created"]}), Wants::File(task)),
+    Route::new("prices", To::Function("defi-scanner"), || json!({"type": ["defi.price.update"]}), Wants::File(price)),
+    Route::new("stock", To::Function("inventory-optimizer"), || json!({"type": ["inventory.low"]}), Wants::File(low)),
+    Route::new(
+        "notices",
+        To::Function("notification-dispatcher"),
+        || json!({"type": ["notification.send"]}),
+        Wants::More(notice),
+    ),
+    Route::new(
+        "receipts",
+        To::Counter("support"),
+        || json!({"type": ["notification.delivered", "notification.failed"]}),
+        Wants::AnswersOf("notices"),
+    ),
+    Route::new("published", To::Counter("auditors"), || json!({"causeid": [{"exists": false}]}), Wants::File(|_| true)),
 ];
+
+/// A route by its name.
+///
+/// # Errors
+/// When there is none.
+pub fn route(name: &str) -> Result<&'static Route, Error> {
+    ROUTES.iter().find(|r| r.name == name).ok_or_else(|| Error(format!("the demo has no route `{name}`")))
+}
 
 fn kind(event: &Value) -> &str {
     event.get("type").and_then(Value::as_str).unwrap_or_default()
 }
 
-fn total(event: &Value) -> Option<u64> {
-    event.pointer("/data/total").and_then(Value::as_u64)
+/// Whether it says something of an order.
+pub fn is_order(event: &Value) -> bool {
+    kind(event).starts_with("coffee.order.")
 }
 
-/// The router's configuration: any free ports, everything in `data`, functions at `sink`.
-pub fn config(data: &str, sink: &str) -> Value {
-    let target = |r: &Route| format!("{}-{}", r.target, r.name);
-    // One target for each route: its URL's path is what the function counts by.
-    let targets = ROUTES.iter().map(|r| (target(r), json!({"http": {"url": format!("http://{sink}/{}", r.name)}})));
+/// Whether order-processor answers it: a change to the state that an order has already is news for nobody.
+fn is_answered(event: &Value) -> bool {
+    is_order(event) && event.pointer("/data/from").is_none_or(|from| event.pointer("/data/to") != Some(from))
+}
+
+/// Whether it is a large order.
+pub fn large(event: &Value) -> bool {
+    let total = event.pointer("/data/total").and_then(Value::as_u64);
+    kind(event) == "coffee.order.created" && total.is_some_and(|cents| cents >= LARGE)
+}
+
+fn task(event: &Value) -> bool {
+    kind(event) == "ai.task.created"
+}
+
+fn price(event: &Value) -> bool {
+    kind(event) == "defi.price.update"
+}
+
+fn low(event: &Value) -> bool {
+    kind(event) == "inventory.low"
+}
+
+fn notice(event: &Value) -> bool {
+    kind(event) == "notification.send"
+}
+
+/// The router's configuration: any free ports, everything in `data`; `address` says where a target is.
+pub fn config(data: &str, address: impl Fn(&Route) -> String) -> Value {
+    // One target for each route: the path of its URL is what counters count by.
+    let target = |r: &Route| format!("{}-{}", r.to.name(), r.name);
+    let targets = ROUTES.iter().map(|r| (target(r), json!({"http": {"url": address(r)}})));
     let routes = ROUTES.iter().map(|r| {
-        let mut route = json!({"to": target(r)});
-        if let (Some(pattern), Some(route)) = ((r.pattern)(), route.as_object_mut()) {
-            route.insert("filter".into(), json!({"pattern": pattern}));
+        let mut route = json!({"to": target(r), "filter": {"pattern": (r.pattern)()}});
+        if let Some(route) = route.as_object_mut() {
+            if let To::Function(_) = r.to {
+                route.insert("reply".into(), true.into());
+            }
+            if r.ordered {
+                route.insert("order".into(), "partitionkey".into());
+                // Nobody wants to wait for a minute to see a key go on.
+                route.insert("retry".into(), json!({"attempts_max": 10_000, "delay_min": "200ms", "delay_max": "1s"}));
+            }
         }
         (r.name.to_owned(), route)
     });
@@ -88,42 +197,57 @@ pub fn config(data: &str, sink: &str) -> Value {
     })
 }
 
-/// Where a route's events are, by the router's own count and by the function's.
+/// Where a route's events are, by the router's own count and by its target's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     route: String,
+    target: &'static str,
+    /// How many it should match, or at least that many.
     expected: u64,
+    exactly: bool,
     matched: u64,
     delivered: u64,
     dead_letters: u64,
     ended: u64,
     waiting: u64,
-    took: u64,
+    /// What its target counts; a function does not.
+    took: Option<u64>,
 }
 
 impl Line {
-    /// Reads the figures of a route from the router's status and the functions' counts.
+    /// Reads the figures of a route from the router's status and the counters.
     ///
     /// # Errors
     /// When one is missing.
-    pub fn new(route: &Route, events: &[Value], status: &Value, counts: &Value) -> Result<Line, Error> {
+    pub fn new(route: &Route, day: &Day, status: &Value, counts: &Value) -> Result<Line, Error> {
         let now = of_route(status, route.name)?;
         let figure = |key| figure(now, key);
+        let expected = match route.wants {
+            Wants::File(_) | Wants::More(_) => route.in_file(day),
+            Wants::AnswersOf(other) => self::figure(of_route(status, other)?, "matched")?,
+        };
+        let took = || counts.get(route.name).and_then(|c| c.get("events")).and_then(Value::as_u64).unwrap_or(0);
         Ok(Line {
             route: route.name.to_owned(),
-            expected: events.iter().filter(|event| (route.wants)(event)).count() as u64,
+            target: route.to.name(),
+            expected,
+            exactly: !matches!(route.wants, Wants::More(_)),
             matched: figure("matched")?,
             delivered: figure("delivered")?,
             dead_letters: figure("dead_letters")?,
             ended: figure("ended")?,
             waiting: figure("waiting")? + figure("lag_events")?,
-            // A function that nobody called has no count.
-            took: counts.get(route.name).and_then(|c| c.get("events")).and_then(Value::as_u64).unwrap_or(0),
+            // A counter that nobody called has no count.
+            took: matches!(route.to, To::Counter(_)).then(took),
         })
     }
 
-    fn cells(&self) -> [u64; 6] {
-        [self.matched, self.delivered, self.dead_letters, self.ended, self.waiting, self.took]
+    fn cells(&self) -> [String; 7] {
+        let more = if self.exactly { "" } else { "+" };
+        let took = self.took.map_or_else(|| "-".to_owned(), |took| took.to_string());
+        let [matched, delivered, dead_letters, ended, waiting] =
+            [self.matched, self.delivered, self.dead_letters, self.ended, self.waiting].map(|n| n.to_string());
+        [format!("{}{more}", self.expected), matched, delivered, dead_letters, ended, waiting, took]
     }
 }
 
@@ -136,13 +260,29 @@ pub fn owed(status: &Value, route: &str) -> Result<u64, Error> {
     Ok(figure(now, "waiting")? + figure(now, "lag_events")?)
 }
 
-fn of_route<'a>(status: &'a Value, route: &str) -> Result<&'a Value, Error> {
+/// The same of all routes.
+///
+/// # Errors
+/// When the status does not say.
+pub fn owed_by_all(status: &Value) -> Result<u64, Error> {
+    ROUTES.iter().map(|r| owed(status, r.name)).sum()
+}
+
+/// What the status says of a route.
+///
+/// # Errors
+/// When it says nothing.
+pub fn of_route<'a>(status: &'a Value, route: &str) -> Result<&'a Value, Error> {
     let routes = status.get("routes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let found = routes.iter().find(|r| r.get("name").is_some_and(|n| n == route));
     found.ok_or_else(|| Error(format!("the router's status has no route `{route}`")))
 }
 
-fn figure(route: &Value, key: &str) -> Result<u64, Error> {
+/// A figure of a route.
+///
+/// # Errors
+/// When there is none of this name.
+pub fn figure(route: &Value, key: &str) -> Result<u64, Error> {
     route.get(key).and_then(Value::as_u64).ok_or_else(|| Error(format!("the router's status has no figure `{key}`")))
 }
 
@@ -150,9 +290,9 @@ fn figure(route: &Value, key: &str) -> Result<u64, Error> {
 pub fn faults(lines: &[Line]) -> Vec<String> {
     let mut faults = Vec::new();
     for line in lines {
-        let Line { route, expected, matched, delivered, dead_letters, ended, waiting, took } = line;
-        if matched != expected {
-            faults.push(format!("route {route} matched {matched} events, and the file has {expected} for it"));
+        let Line { route, expected, exactly, matched, delivered, dead_letters, ended, waiting, took, .. } = line;
+        if matched < expected || (*exactly && matched != expected) {
+            faults.push(format!("route {route} matched {matched} events, and there are {expected} for it"));
         }
         let found = delivered + dead_letters + ended + waiting;
         if *matched != found {
@@ -161,8 +301,8 @@ pub fn faults(lines: &[Line]) -> Vec<String> {
         if *waiting > 0 {
             faults.push(format!("route {route} has {waiting} deliveries that still wait"));
         }
-        if took != delivered {
-            faults.push(format!("route {route} delivered {delivered} events, and its function has {took}"));
+        if let Some(took) = took.filter(|took| took != delivered) {
+            faults.push(format!("route {route} delivered {delivered} events, and its target has {took}"));
         }
     }
     faults
@@ -170,15 +310,18 @@ pub fn faults(lines: &[Line]) -> Vec<String> {
 
 /// The figures as text.
 pub fn table(lines: &[Line]) -> String {
-    let head = ["matched", "= delivered", "+ dead letters", "+ ended", "+ waiting", "function has"];
-    let first = lines.iter().map(|l| l.route.len()).chain(["route".len()]).max().unwrap_or_default();
-    let mut text = format!("{:first$}", "route");
+    let head = ["expected", "matched", "= delivered", "+ dead", "+ ended", "+ waiting", "target has"];
+    let widest = |title: &'static str, of: fn(&Line) -> &str| {
+        lines.iter().map(|l| of(l).len()).chain([title.len()]).max().unwrap_or_default()
+    };
+    let (first, second) = (widest("route", |l| &l.route), widest("target", |l| l.target));
+    let mut text = format!("{:first$}  {:second$}", "route", "target");
     for title in head {
         text += &format!("  {title}");
     }
     text.push('\n');
     for line in lines {
-        text += &format!("{:first$}", line.route);
+        text += &format!("{:first$}  {:second$}", line.route, line.target);
         for (title, cell) in head.iter().zip(line.cells()) {
             text += &format!("  {cell:>width$}", width = title.len());
         }
@@ -194,13 +337,15 @@ mod tests {
     fn line() -> Line {
         Line {
             route: "orders".into(),
+            target: "shops",
             expected: 10,
+            exactly: true,
             matched: 10,
             delivered: 7,
             dead_letters: 2,
             ended: 1,
             waiting: 0,
-            took: 7,
+            took: Some(7),
         }
     }
 
@@ -212,8 +357,11 @@ mod tests {
             change(&mut line);
             faults(&[line])
         };
-        assert_eq!(off(|l| l.took = 6), ["route orders delivered 7 events, and its function has 6"]);
-        assert_eq!(off(|l| l.expected = 11), ["route orders matched 10 events, and the file has 11 for it"]);
+        assert_eq!(off(|l| l.took = Some(6)), ["route orders delivered 7 events, and its target has 6"]);
+        assert_eq!(off(|l| l.took = None), [""; 0], "a function does not count");
+        assert_eq!(off(|l| l.expected = 11), ["route orders matched 10 events, and there are 11 for it"]);
+        assert_eq!(off(|l| l.expected = 9), ["route orders matched 10 events, and there are 9 for it"]);
+        assert_eq!(off(|l| (l.expected, l.exactly) = (9, false)), [""; 0], "answers come on top");
         assert_eq!(off(|l| l.ended = 0), ["route orders matched 10 events, and 9 are accounted for"]);
         let late = off(|l| (l.waiting, l.ended) = (1, 0));
         assert_eq!(late, ["route orders has 1 deliveries that still wait"]);
@@ -221,17 +369,24 @@ mod tests {
 
     #[test]
     fn a_line_is_read_from_status_and_counts() {
-        let status = json!({"routes": [{"name": "prices", "matched": 1, "delivered": 1, "dead_letters": 0, "ended": 0,
-            "waiting": 0, "lag_events": 0}]});
-        let events = [json!({"type": "defi.price.update"}), json!({"type": "inventory.low"})];
-        let route = ROUTES.iter().find(|r| r.name == "prices").unwrap();
-        let line = Line::new(route, &events, &status, &json!({"prices": {"requests": 2, "events": 1}})).unwrap();
-        assert_eq!((line.expected, line.took), (1, 1));
-        assert_eq!(faults(std::slice::from_ref(&line)), Vec::<String>::new());
-        assert_eq!(owed(&status, "prices").unwrap(), 0);
+        let one = |name: &str| {
+            json!({"name": name, "matched": 1, "delivered": 1, "dead_letters": 0, "ended": 0, "waiting": 0,
+                "lag_events": 0})
+        };
+        let status = json!({"routes": [one("large-orders"), one("notices"), one("receipts")]});
+        let order = r#"{"type": "coffee.order.created", "id": "1", "partitionkey": "k", "data": {"total": 2000}}"#;
+        let day = Day::new(format!("{order}\n{{\"type\": \"inventory.low\"}}\n")).unwrap();
+        let of = |name: &str, counts: Value| Line::new(route(name).unwrap(), &day, &status, &counts).unwrap();
+        let large = of("large-orders", json!({"large-orders": {"requests": 2, "events": 1}}));
+        assert_eq!((large.expected, large.took), (1, Some(1)));
+        assert_eq!(faults(std::slice::from_ref(&large)), Vec::<String>::new());
+        assert_eq!(owed(&status, "large-orders").unwrap(), 0);
         assert!(owed(&status, "orders").is_err());
-        let silent = Line::new(route, &events, &status, &json!({})).unwrap();
-        assert_eq!(faults(&[silent]).len(), 1);
+        assert_eq!(faults(&[of("large-orders", json!({}))]).len(), 1, "nobody has it");
+        let receipts = of("receipts", json!({"receipts": {"requests": 1, "events": 1}}));
+        assert_eq!((receipts.expected, faults(&[receipts]).len()), (1, 0), "one for each notice");
+        let notices = of("notices", json!({}));
+        assert_eq!((notices.expected, notices.took, faults(&[notices]).len()), (0, None, 0));
     }
 
     #[test]
