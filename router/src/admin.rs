@@ -17,15 +17,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{self, MethodFilter, MethodRouter},
 };
-use router_core::{
-    clock::Clock,
-    path::{Path, RouteSpec},
-    store,
-};
+use router_core::{clock::Clock, path::Path, store};
 use router_http::problem::Problem;
 use schemas::Code;
 
-use crate::codes;
+use crate::{codes, reload::Reloader};
 
 /// What was changed, and by whom.
 pub mod audit;
@@ -50,6 +46,12 @@ pub mod reading;
 
 /// Replays.
 mod replay;
+
+/// The configuration, read again.
+mod reload;
+
+/// Targets, looked at.
+mod targets;
 
 /// What there is.
 pub mod operations;
@@ -90,8 +92,8 @@ pub struct Api {
     pub clock: Arc<dyn Clock>,
     /// When the router was started.
     pub started: router_core::clock::Timestamp,
-    /// The routes as they are configured.
-    pub routes: Vec<RouteSpec>,
+    /// The configuration as it is in force.
+    pub reloader: Arc<Reloader>,
     /// Whether events are taken in.
     pub ready: AtomicBool,
     /// Who reads events beside the flow.
@@ -125,6 +127,9 @@ fn handler(op: Operation) -> MethodRouter<Arc<Api>> {
         Operation::Routes => routing::on(on, routes::list),
         Operation::PauseRoute => routing::on(on, routes::pause),
         Operation::ResumeRoute => routing::on(on, routes::resume),
+        Operation::Targets => routing::on(on, targets::list),
+        Operation::ProbeTarget => routing::on(on, targets::probe),
+        Operation::Reload => routing::on(on, reload::reload),
         Operation::ExplainFilter => routing::on(on, explain::explain),
         Operation::Tail => routing::on(on, reading::tail),
         Operation::Archive => routing::on(on, archive::list),
@@ -215,7 +220,7 @@ async fn readyz(State(api): Shared) -> Response {
 async fn metrics_text(State(api): Shared) -> Answer {
     // A store that failed still leaves the counters to be seen.
     let status = api.path.status().await.ok();
-    match metrics::render(api.path.stats(), status, api.clock.wall()) {
+    match metrics::render(api.path.stats(), status, api.reloader.reloads.clone(), api.clock.wall()) {
         Ok(text) => Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()),
         Err(e) => Err(Refusal(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, codes::METRICS, e.to_string()))),
     }

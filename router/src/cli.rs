@@ -64,8 +64,16 @@ mod progress;
 /// Calls of the admin API.
 mod api;
 
+/// `gocoffee reload`.
+mod reload;
+
+/// `gocoffee targets`.
+mod targets;
+
 /// Columns.
 mod table;
+
+pub(crate) use table::count;
 
 /// What the process ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +134,9 @@ enum Command {
     #[command(subcommand)]
     Routes(routes::Command),
     #[command(subcommand)]
+    Targets(targets::Command),
+    Reload(reload::Args),
+    #[command(subcommand)]
     Filter(filter::Command),
     Explain(explain::Args),
     Recover(recover::Args),
@@ -185,6 +196,8 @@ pub fn main() -> ExitCode {
         Command::Routes(command) => on_runtime(routes::run(command)),
         Command::Tail(args) => on_runtime(tail::run(args)),
         Command::Archive(command) => on_runtime(archive::run(command)),
+        Command::Targets(command) => on_runtime(targets::run(command)),
+        Command::Reload(args) => on_runtime(reload::run(args)),
     };
     match done {
         Ok(exit) => exit.into(),

@@ -61,7 +61,7 @@ pub use target::{Batch, ClientAuth, OAuth, Rate, TargetRetry, TargetTls};
 use value::{Json, Secret};
 
 /// The whole file.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where events come in over HTTP. Default `127.0.0.1:8080`.
@@ -99,6 +99,10 @@ pub struct Config {
     pub schemas: Schemas,
     /// What is taken in and held at most.
     pub limits: Limits,
+    /// How long a stop takes at most before attempts under way are dropped; they are made again after the next
+    /// start. Default `20s`.
+    #[serde(deserialize_with = "value::duration")]
+    pub stop_deadline: Duration,
     /// Events, and the routes that they must reach. Default: none.
     #[serde(deserialize_with = "value::items")]
     pub tests: BTreeMap<String, Test>,
@@ -122,13 +126,14 @@ impl Default for Config {
             replay: Replay::default(),
             schemas: Schemas::default(),
             limits: Limits::default(),
+            stop_deadline: Duration::from_secs(20),
             tests: BTreeMap::new(),
         }
     }
 }
 
 /// TLS at the public listener. The files are PEM, and read again when they change.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     /// The certificate, and those between it and its root. Required.
@@ -141,7 +146,7 @@ pub struct Tls {
 }
 
 /// A key, and what its holder may send. An empty list is no restriction.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
     /// What answers call it. Required.
@@ -163,7 +168,7 @@ pub struct Key {
 }
 
 /// The admin API: status, dead letters, metrics, health.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
     /// Default `127.0.0.1:8081`.
@@ -190,7 +195,7 @@ impl Default for Admin {
 }
 
 /// Where events are kept.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Store {
     /// In files of this machine: what was acknowledged survives a power loss.
@@ -206,7 +211,7 @@ impl Default for Store {
 }
 
 /// The store on disk.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Disk {
     /// Its folder, from the working directory; `--data` goes before it. Default `./data`.
@@ -243,12 +248,12 @@ impl Default for Disk {
 }
 
 /// The store in memory has no options.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Memory {}
 
 /// A named, durable, ordered log of events.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Bus {
     /// How long a (source, id) is remembered.
@@ -258,7 +263,7 @@ pub struct Bus {
 }
 
 /// How long a bus keeps events that nothing is owed for any more. Whole segments go, oldest first.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retention {
     /// Since they came in. Default `30d`; `7d` on the bus `system`.
@@ -276,7 +281,7 @@ impl Default for Retention {
 }
 
 /// Replays.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Replay {
     /// Running time after which a replay ends, whatever it has reached: until then it holds its range. Default `7d`.
@@ -291,7 +296,7 @@ impl Default for Replay {
 }
 
 /// How long dead letters are kept. What a limit ends is counted and logged.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeadLetters {
     /// Since they were parked. Default `14d`.
@@ -309,7 +314,7 @@ impl Default for DeadLetters {
 }
 
 /// The window in which a second event with the same source and id is a duplicate: the smaller bound holds.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dedupe {
     /// Running time. Default `10m`.
@@ -326,7 +331,7 @@ impl Default for Dedupe {
 }
 
 /// Where events come from.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// CloudEvents over HTTP at the public listener.
@@ -343,7 +348,7 @@ impl Source {
 }
 
 /// CloudEvents over HTTP.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpSource {
     /// The path of the URL, e.g. `/events`. Required.
@@ -360,7 +365,7 @@ pub struct HttpSource {
 }
 
 /// Where events can go.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
     /// A POST for each event.
@@ -389,7 +394,7 @@ impl Target {
 }
 
 /// A POST for each event.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpTarget {
     /// Where to, `http://` or `https://`. Required.
@@ -456,7 +461,7 @@ impl<'de> Deserialize<'de> for Mode {
 }
 
 /// HTTP basic authentication.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Basic {
     /// Required.
@@ -466,7 +471,7 @@ pub struct Basic {
 }
 
 /// Which events go where.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
     /// The bus it reads. Default `default`.
@@ -560,7 +565,7 @@ impl<'de> Deserialize<'de> for OnDeadLetter {
 }
 
 /// How much a route may be owed.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Backlog {
     /// Running time after which a delivery becomes a dead letter, tried or not. Default: `retry.age_max`.
@@ -594,7 +599,7 @@ impl<'de> Deserialize<'de> for Then {
 }
 
 /// What a route wants, in one language.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Filter {
     /// An event pattern over the CloudEvents JSON of the event.
@@ -635,7 +640,7 @@ impl Filter {
 }
 
 /// What a target gets in place of the event, made in one way.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Transform {
     /// What stands at a path of the EventBridge view is the data.
@@ -658,7 +663,7 @@ impl Transform {
 }
 
 /// An event, and the routes that it must reach.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Test {
     /// A CloudEvent in its JSON form. Required.
@@ -671,7 +676,7 @@ pub struct Test {
 }
 
 /// How often and how long a delivery is tried.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retry {
     /// Failed attempts, after which the delivery becomes a dead letter. Default 12.
@@ -695,7 +700,7 @@ impl Default for Retry {
 }
 
 /// What is taken in at the public listener, and held in memory, at most.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Bytes of one event. Default `1MiB`, never below `64KiB`.

@@ -441,6 +441,11 @@ pub async fn store(config: &Config, data: &Path) -> Result<Opened, router_store:
 /// # Errors
 /// [`Error`], of the targets.
 pub fn topology(config: &Config) -> Result<Topology, Error> {
+    Ok(topology_of(config, targets(config)?))
+}
+
+/// The same with these targets.
+pub fn topology_of(config: &Config, targets: Vec<Arc<dyn Target>>) -> Topology {
     let mut buses: Vec<BusSpec> = config.buses.iter().map(|(name, bus)| bus_spec(name.clone(), bus)).collect();
     if !buses.iter().any(|b| b.name.as_str() == config::DEFAULT_BUS) {
         buses.push(bus_spec(config::default_bus(), &config::Bus::default()));
@@ -450,13 +455,13 @@ pub fn topology(config: &Config) -> Result<Topology, Error> {
         let retention = config::Retention { age_max: config::SYSTEM_AGE, bytes_max: None };
         buses.push(bus_spec(system, &config::Bus { retention, ..config::Bus::default() }));
     }
-    Ok(Topology {
+    Topology {
         buses,
         routes: config.routes.iter().map(|(name, route)| route_spec(name.clone(), route)).collect(),
-        targets: targets(config)?,
+        targets,
         event_bytes_max: config.limits.event_bytes_max,
         budgets: budgets(config),
-    })
+    }
 }
 
 /// What is kept and held at most.

@@ -28,6 +28,12 @@ pub mod connect;
 /// The schemas that sources may ask for.
 pub mod catalogue;
 
+/// What a change of the configuration does.
+mod change;
+
+/// Another configuration, while the router runs.
+pub mod reload;
+
 /// Keys in files, read again when they change.
 mod watch;
 

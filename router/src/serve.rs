@@ -24,15 +24,20 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
-    admin,
+    admin::{
+        self,
+        audit::{self, Who},
+    },
     catalogue::Known,
     codes,
     config::Config,
     connect::{self, Connected, Opened},
+    reload::{self, Reloader},
     watch,
 };
 
-/// How long a stop takes at most before attempts under way are dropped; they are made again after the next start.
+/// How long a stop takes at most, where nothing is configured, before attempts under way are dropped; they are made
+/// again after the next start.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
 /// What is not in the configuration.
@@ -42,6 +47,8 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// An open store, in place of the configured one; its owner closes it.
     pub store: Option<Arc<dyn store::Store>>,
+    /// The file of the configuration, to be read again at a reload.
+    pub file: Option<PathBuf>,
     /// How often files with certificates and keys are looked at, in place of [`tls::RELOAD_EVERY`].
     pub reload_every: Option<Duration>,
 }
@@ -109,6 +116,7 @@ pub struct Running {
     api: Arc<admin::Api>,
     token: Secret,
     data: PathBuf,
+    stop_deadline: Duration,
     listen: Server,
     admin: Server,
     /// Answers while everything else stops, and is dropped with it.
@@ -167,7 +175,7 @@ pub async fn serve(config: Config, options: Options) -> Result<Running, Error> {
         Some(addr) => Some((TcpListener::bind(addr).await.map_err(|why| Error::ProbesListen { addr, why })?, addr)),
         None => None,
     };
-    let routes = topology.routes.clone();
+    let (routes, targets) = (topology.routes.clone(), reload::Targets::of(&config, &topology));
     let opened = match options.store {
         Some(store) => Opened::Other(store),
         None => connect::store(&config, &data).await?,
@@ -181,7 +189,9 @@ pub async fn serve(config: Config, options: Options) -> Result<Running, Error> {
     let readers = admin::reading::Readers::default();
     let guard_of_readers = readers.guard();
     let ready = AtomicBool::new(false);
-    let api = Arc::new(admin::Api { path: path.clone(), clock, started, routes, ready, readers });
+    let reloader = Reloader::new(options.file, config.clone(), targets, routes, path.clone(), clock.clone());
+    let reloader = Arc::new(reloader);
+    let api = Arc::new(admin::Api { path: path.clone(), clock, started, reloader, ready, readers });
     let listener = match bind(&config, sources, known.as_ref(), &path, reload_every).await {
         Ok(listener) => listener,
         Err(e) => {
@@ -197,7 +207,19 @@ pub async fn serve(config: Config, options: Options) -> Result<Running, Error> {
     let probes = probes.map(|(listener, addr)| serve_admin(listener, admin::probes::router(api.clone()), addr));
     let listen = serve_public(listener);
     api.ready.store(true, Ordering::Relaxed);
-    Ok(Running { path, opened, api, token, data, listen, admin, probes, _renewal: renewal, _readers: guard_of_readers })
+    Ok(Running {
+        path,
+        opened,
+        api,
+        token,
+        data,
+        stop_deadline: config.stop_deadline,
+        listen,
+        admin,
+        probes,
+        _renewal: renewal,
+        _readers: guard_of_readers,
+    })
 }
 
 /// Stops the path, then closes the store, which is closed whatever the path says.
@@ -271,9 +293,24 @@ impl Running {
         &self.data
     }
 
+    /// How long a stop takes at most, as it is configured.
+    pub fn stop_deadline(&self) -> Duration {
+        self.stop_deadline
+    }
+
     /// The path, for who runs the router in-process.
     pub fn path(&self) -> &Arc<Path> {
         &self.path
+    }
+
+    /// Reads the configuration's file again and puts it into force, as a signal asks for it.
+    ///
+    /// # Errors
+    /// [`reload::Error`]: nothing has changed.
+    pub async fn reload(&self) -> Result<reload::Reloaded, reload::Error> {
+        let done = self.api.reloader.clone().reload(false).await?;
+        audit::reloaded(&self.api, &Who::SIGNAL, &done.changes).await;
+        Ok(done)
     }
 
     /// Resolves when the store has failed and the process must end.

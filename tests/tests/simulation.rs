@@ -4,7 +4,7 @@
 use router_tests::sim::{self, Broken};
 
 /// What the seeds of a run must show together, at least so often each.
-const SHOWN: [&str; 30] = [
+const SHOWN: [&str; 33] = [
     "attempts",
     "clean stops",
     "clock jumps",
@@ -20,6 +20,7 @@ const SHOWN: [&str; 30] = [
     "late attempts",
     "ordered attempts",
     "parked deliveries seen",
+    "pauses",
     "power losses",
     "power off in a call",
     "quarantined",
@@ -35,6 +36,8 @@ const SHOWN: [&str; 30] = [
     "stuck keys seen",
     "trimmed logs seen",
     "version changes",
+    "version changes that failed",
+    "version changes while running",
 ];
 const SHOWN_MIN: u64 = 20;
 

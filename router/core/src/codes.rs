@@ -32,6 +32,8 @@ schemas::codes! {
     ARCHIVE_STUCK = "R0117",
     LETTERS_ENDED = "R0118",
     FACTS_LOST = "R0150",
+    NEEDS_RESTART = "needs-restart",
+    REVISION_STOPPED = "revision-stopped",
     DISK_FULL = "disk-full",
     BACKLOG_FULL = "backlog-full",
     BACKLOG_AGE = "backlog-age",

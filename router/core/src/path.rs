@@ -6,6 +6,7 @@
 //! | planner, in this file | bus | 4, 5 | the log's tail |
 //! | [`dispatch`] | router | 5 to 7 | what is planned, what ended, time |
 //! | [`sweep`] | router | | time, and a disk that fills up |
+//! | [`revise`] | router | | another configuration |
 //!
 //! They hand on by bounded queues; what does not fit a queue waits in the log or in the ledger.
 
@@ -44,6 +45,11 @@ mod edit;
 
 /// What targets answer with, on its way into the logs.
 mod replies;
+/// Targets: looked at.
+mod targets;
+
+/// What the configuration says is put into force, at the start and while it runs.
+mod revise;
 
 /// What the dispatcher sees, as facts.
 mod witness;
@@ -55,7 +61,7 @@ mod herald;
 mod status;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -66,16 +72,6 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    append::Appender,
-    dispatch::{Dispatcher, Msg, Planned},
-    gate::Gates,
-    herald::Herald,
-    lane::{Route, WAITING_TOTAL_MAX},
-    open::OpenSet,
-    replies::Doors,
-    sweep::{SWEEP_EVERY, Sweeper},
-};
 pub use self::{
     append::Intake,
     edit::{EditError, Edited},
@@ -83,17 +79,29 @@ pub use self::{
     open::ANSWERS_BYTES_MAX,
     replay::{Asked, Place, Reading, Refused, Started},
     replies::Quarantine,
+    revise::{ReviseError, Revised},
     routes::RouteChanged,
+    targets::Probed,
+};
+use self::{
+    append::{Appender, Stand},
+    dispatch::{Dispatcher, Msg, Planned},
+    gate::Gates,
+    herald::Herald,
+    lane::WAITING_TOTAL_MAX,
+    open::OpenSet,
+    replies::Doors,
+    revise::Reviser,
+    sweep::{SWEEP_EVERY, Sweeper},
 };
 use crate::{
     admit::{Rules, Window},
     archive::Archive,
     clock::Clock,
-    codes,
-    filter::{self, Filter},
+    codes, filter,
     id::{BusId, BusName, LaneId, Offset, RouteId, RouteName, TargetName},
-    order::{Keyed, Order},
-    plan::{self, Planner, Wanted},
+    order::Order,
+    plan::{self, Planner},
     quarantine,
     replay::RUN_AGE_MAX,
     reply::ReplySpec,
@@ -103,16 +111,11 @@ use crate::{
     store::{self, Change, Durability, Ledger, Log, Record, State, Store},
     system::{self, Fact},
     target::Target,
-    transform::{self, Transform},
+    transform,
 };
 
 /// Bytes of records that a planner reads at a time.
 const PLAN_BYTES: usize = 256 << 10;
-/// How long, and how many, quarantined bytes are known as the same.
-const QUARANTINE_DEDUPE_AGE: Duration = Duration::from_secs(86_400);
-const QUARANTINE_DEDUPE_ENTRIES_MAX: usize = 100_000;
-/// How long the quarantine keeps what is no dead letter any more.
-const QUARANTINE_AGE_MAX: Duration = Duration::from_secs(86_400);
 /// Chunks of planned records that wait for the dispatcher.
 const PLANNED_MAX: usize = 4;
 
@@ -257,6 +260,7 @@ pub struct Path {
     intakes: HashMap<BusName, Intake>,
     quarantine: Option<Quarantine>,
     dispatcher: mpsc::UnboundedSender<Msg>,
+    reviser: mpsc::Sender<revise::Asked>,
     failed: watch::Receiver<Option<store::Error>>,
     /// Tells sources that nothing is taken in any more.
     closing: CancellationToken,
@@ -277,11 +281,14 @@ impl Path {
     /// # Errors
     /// [`StartError`]: nothing was started, though buses and routes may have got their numbers.
     pub async fn start(store: Arc<dyn Store>, topology: Topology, clock: Arc<dyn Clock>) -> Result<Path, StartError> {
-        check(&topology)?;
+        revise::check(&topology)?;
         let ledger = store.ledger();
         let mut state = ledger.state().await?;
-        let topology = with_quarantine(topology, &state);
-        name(&ledger, &mut state, &topology).await?;
+        let topology = revise::with_quarantine(topology, &state);
+        let names = revise::names(&mut state, &topology);
+        if !names.is_empty() {
+            ledger.commit(state.epoch, names, Durability::Now).await?;
+        }
         let (mut logs, mut planned) = (BTreeMap::new(), BTreeMap::new());
         // A bus that is not configured any more takes nothing in, but what it took is still owed.
         for (name, id) in &state.buses {
@@ -289,7 +296,12 @@ impl Path {
             planned.insert(*id, ledger.planned(*id).await?.unwrap_or_else(|| log.bounds().0));
             logs.insert(*id, log);
         }
-        revise(&ledger, &mut state, &topology, &logs, &planned).await?;
+        let tail = |bus| logs.get(&bus).map(|l: &Arc<dyn Log>| l.bounds().1).unwrap_or_default();
+        let mut changes = revise::versions(&state, &topology, tail, &planned);
+        // A new bus is planned from its first record on; said once, so that a later start need not guess.
+        changes.extend(planned.iter().map(|(bus, b)| Change::Planned(*bus, *b)));
+        state.versions = plan::revised(std::mem::take(&mut state.versions), &changes);
+        ledger.commit(state.epoch, changes, Durability::Now).await?;
         let counts = ledger.count().await?.into_iter();
         let dead_letters = counts.filter(|c| c.dead_letters > 0).map(|c| (c.lane, c.dead_letters)).collect();
         let stats = Arc::default();
@@ -390,130 +402,6 @@ impl Path {
 
 // ---------------------------------------------------------------------------------- the start
 
-fn check(topology: &Topology) -> Result<(), StartError> {
-    let mut names: Vec<String> = topology.buses.iter().map(|b| format!("buses {}", b.name)).collect();
-    names.extend(topology.targets.iter().map(|t| format!("targets {}", t.name())));
-    names.extend(topology.routes.iter().map(|r| format!("routes {}", r.name)));
-    names.sort();
-    if let Some(twice) = names.windows(2).find_map(|w| {
-        if let [a, b] = w
-            && a == b
-        {
-            Some(a)
-        } else {
-            None
-        }
-    }) {
-        return Err(StartError::Twice(twice.clone()));
-    }
-    for (what, name) in topology.buses.iter().map(|b| ("bus", b.name.as_str())) {
-        if replies::reserved(name) && name != system::BUS {
-            return Err(StartError::Reserved(format!("{what} {name}")));
-        }
-    }
-    if let Some(route) = topology.routes.iter().find(|r| replies::reserved(r.name.as_str())) {
-        return Err(StartError::Reserved(format!("route {}", route.name)));
-    }
-    let targets: HashSet<&TargetName> = topology.targets.iter().map(|t| t.name()).collect();
-    for route in &topology.routes {
-        if !topology.buses.iter().any(|b| b.name == route.bus) {
-            return Err(StartError::Missing(route.name.clone(), format!("bus {}", route.bus)));
-        }
-        if let Some(bus) = route.reply_bus().filter(|bus| !topology.buses.iter().any(|b| b.name == **bus)) {
-            return Err(StartError::Missing(route.name.clone(), format!("bus {bus}, which would take its replies")));
-        }
-        if route.reply_bus().is_some_and(|bus| bus.as_str() == system::BUS) {
-            return Err(StartError::Fed(route.name.clone()));
-        }
-        if !targets.contains(&route.target) {
-            return Err(StartError::Missing(route.name.clone(), format!("target {}", route.target)));
-        }
-        if let Some(spec) = &route.filter {
-            Filter::parse(spec.clone()).map_err(|e| StartError::Filter(route.name.clone(), e))?;
-        }
-        if let Some(spec) = &route.transform {
-            Transform::parse(spec).map_err(|e| StartError::Transform(route.name.clone(), e))?;
-        }
-    }
-    Ok(())
-}
-
-/// The bus of the quarantine is there where a route asks for replies, and wherever it was before.
-fn with_quarantine(mut topology: Topology, state: &State) -> Topology {
-    let replies = topology.routes.iter().any(|r| r.reply.is_some());
-    if replies || state.buses.iter().any(|(name, _)| name.as_str() == quarantine::BUS) {
-        topology.buses.push(BusSpec {
-            name: quarantine::bus(),
-            dedupe_age: QUARANTINE_DEDUPE_AGE,
-            dedupe_entries_max: QUARANTINE_DEDUPE_ENTRIES_MAX,
-            retention: Retention { age_max: Some(QUARANTINE_AGE_MAX), bytes_max: None },
-        });
-    }
-    topology
-}
-
-/// The names of all routes, the internal one too where its bus is there.
-fn route_names(topology: &Topology) -> impl Iterator<Item = RouteName> {
-    let internal = topology.buses.iter().any(|b| b.name.as_str() == quarantine::BUS);
-    topology.routes.iter().map(|r| r.name.clone()).chain(internal.then(quarantine::route))
-}
-
-/// Gives numbers to buses and routes that have none yet; synced before anything uses them.
-async fn name(ledger: &Arc<dyn Ledger>, state: &mut State, topology: &Topology) -> Result<(), StartError> {
-    let mut changes = Vec::new();
-    let mut bus = state.buses.iter().map(|(_, id)| id.0 + 1).max().unwrap_or(0);
-    for spec in &topology.buses {
-        if !state.buses.iter().any(|(name, _)| name == &spec.name) {
-            changes.push(Change::NameBus(spec.name.clone(), BusId(bus)));
-            state.buses.push((spec.name.clone(), BusId(bus)));
-            bus += 1;
-        }
-    }
-    let known: HashSet<RouteName> = state.routes.iter().map(|(name, _)| name.clone()).collect();
-    let free = state.routes.iter().map(|(_, id)| id.0 + 1).max().unwrap_or(1);
-    for (id, name) in (free..).map(RouteId).zip(route_names(topology).filter(|name| !known.contains(name))) {
-        changes.push(Change::NameRoute(name.clone(), id));
-        state.routes.push((name, id));
-    }
-    if !changes.is_empty() {
-        ledger.commit(state.epoch, changes, Durability::Now).await?;
-    }
-    Ok(())
-}
-
-/// The configured routes hold from each bus's tail on: one synced commit for the whole change.
-async fn revise(
-    ledger: &Arc<dyn Ledger>,
-    state: &mut State,
-    topology: &Topology,
-    logs: &BTreeMap<BusId, Arc<dyn Log>>,
-    planned: &BTreeMap<BusId, Offset>,
-) -> Result<(), StartError> {
-    let buses: HashMap<BusName, BusId> = state.buses.iter().cloned().collect();
-    let routes: HashMap<RouteName, RouteId> = state.routes.iter().cloned().collect();
-    let mut wanted: Vec<Wanted> = topology
-        .routes
-        .iter()
-        .filter_map(|r| {
-            let (route, bus) = (*routes.get(&r.name)?, *buses.get(&r.bus)?);
-            Some(Wanted { route, name: r.name.clone(), bus, filter: plan::filter_text(r.filter.as_ref()) })
-        })
-        .collect();
-    // Every record of the quarantine is owed to the internal route of the same name.
-    if let (Some(route), Some(bus)) = (routes.get(&quarantine::route()), buses.get(&quarantine::bus())) {
-        let (route, bus, name) = (*route, *bus, quarantine::route());
-        wanted.push(Wanted { route, name, bus, filter: plan::filter_text(None) });
-    }
-    let tail = |bus| logs.get(&bus).map(|l| l.bounds().1).unwrap_or_default();
-    let b = |bus| planned.get(&bus).copied().unwrap_or_default();
-    let mut changes = plan::revise(&state.versions, &wanted, tail, b);
-    // A new bus is planned from its first record on; said once, so that a later start need not guess.
-    changes.extend(planned.iter().map(|(bus, b)| Change::Planned(*bus, *b)));
-    state.versions = plan::revised(std::mem::take(&mut state.versions), &changes);
-    ledger.commit(state.epoch, changes, Durability::Now).await?;
-    Ok(())
-}
-
 /// Everything that the loops are made of.
 struct Parts {
     store: Arc<dyn Store>,
@@ -537,7 +425,7 @@ impl Parts {
         let (dispatcher, messages) = mpsc::unbounded_channel();
         let (plans, planned) = mpsc::channel(PLANNED_MAX);
         let planners = self.planners()?;
-        let mut intakes = self.intakes(&mut loops, &closing, &closed).await?;
+        let (mut intakes, stands) = self.intakes(&mut loops, &closing, &closed).await?;
         // Nobody but the router itself gets at these two.
         let herald = self.herald(&mut intakes);
         if let Some(herald) = herald.clone() {
@@ -545,15 +433,25 @@ impl Parts {
         }
         let quarantine = intakes.remove(&quarantine::bus()).map(|intake| Quarantine::new(intake, self.state.secret));
         let doors = Arc::new(Doors { intakes: intakes.clone(), quarantine: quarantine.clone() });
+        let mut newer = BTreeMap::new();
         for (bus, planner) in planners {
             let Some(log) = self.logs.get(&bus).cloned() else { continue };
             let from = self.planned.get(&bus).copied().unwrap_or_default();
-            loops.spawn(plan_bus(bus, log, planner, from, plans.clone(), stopping.clone()));
+            let (tx, newer_of) = mpsc::unbounded_channel();
+            newer.insert(bus, tx);
+            loops.spawn(plan_bus(bus, log, planner, newer_of, from, plans.clone(), stopping.clone()));
         }
-        loops.spawn(self.dispatcher(doors, dispatcher.clone())?.run(messages, planned));
+        let places = self.places();
+        loops.spawn(self.dispatcher(&places, doors, dispatcher.clone())?.run(messages, planned));
         let (changing, trimming) = (Arc::default(), Arc::default());
-        loops.spawn(self.sweeper(dispatcher.clone(), &changing, &trimming).run(stopping.clone()));
-        let Parts { ledger, logs, stats, state, .. } = self;
+        let (wishes, renewed) = watch::channel(None);
+        loops.spawn(self.sweeper(dispatcher.clone(), &changing, &trimming, renewed).run(stopping.clone()));
+        let (reviser, asked) = mpsc::channel(1);
+        let channels = revise::Channels { stands, planners: newer, dispatcher: dispatcher.clone(), wishes };
+        let Parts { ledger, logs, stats, state, topology, .. } = self;
+        let now = revise::InForce::new(state.clone(), &topology, places);
+        let revising = Reviser::new(ledger.clone(), logs.clone(), stats.clone(), now, channels);
+        loops.spawn(revising.run(asked, stopping.clone()));
         let archive =
             |(name, id): (BusName, BusId)| Some((name, Archive::new(id, logs.get(&id)?.clone(), ledger.clone())));
         let archives = state.buses.into_iter().filter_map(archive).collect();
@@ -567,6 +465,7 @@ impl Parts {
             intakes,
             quarantine,
             dispatcher,
+            reviser,
             failed,
             closing,
             closed,
@@ -596,11 +495,11 @@ impl Parts {
         loops: &mut Loops,
         closing: &CancellationToken,
         closed: &CancellationToken,
-    ) -> Result<HashMap<BusName, Intake>, StartError> {
-        let mut intakes = HashMap::new();
+    ) -> Result<(HashMap<BusName, Intake>, BTreeMap<BusId, mpsc::Sender<Stand>>), StartError> {
+        let (mut intakes, mut stands) = (HashMap::new(), BTreeMap::new());
         for spec in &self.topology.buses {
             let id = self.state.buses.iter().find(|(name, _)| name == &spec.name).map(|(_, id)| id);
-            let Some(log) = id.and_then(|id| self.logs.get(id)).cloned() else { continue };
+            let Some((id, log)) = id.and_then(|id| Some((*id, self.logs.get(id)?.clone()))) else { continue };
             let mut window = Window::new(spec.dedupe_age, spec.dedupe_entries_max);
             window.refill(&log.keys(spec.dedupe_age, spec.dedupe_entries_max).await?, self.clock.monotonic());
             let stats = self.stats.bus(&spec.name);
@@ -608,33 +507,32 @@ impl Parts {
             // What is quarantined was bounded where it was read.
             let event_bytes_max = if own { usize::MAX } else { self.topology.event_bytes_max };
             let rules = Rules { event_bytes_max, secret: self.state.secret };
-            let gate = id.map(|id| self.gates.bus(*id)).unwrap_or_default();
+            let gate = self.gates.bus(id);
             let (intake, submissions) = Intake::new(rules, gate.clone(), stats.clone(), closing.clone());
             let appender = Appender { log, window, clock: self.clock.clone(), gate, stats };
-            loops.spawn(appender.run(submissions, closed.clone()));
+            let (stand, stood) = mpsc::channel(1);
+            loops.spawn(appender.run(submissions, stood, closed.clone()));
             intakes.insert(spec.name.clone(), intake);
+            stands.insert(id, stand);
         }
-        Ok(intakes)
+        Ok((intakes, stands))
     }
 
-    fn dispatcher(&self, doors: Arc<Doors>, tx: mpsc::UnboundedSender<Msg>) -> Result<Dispatcher, StartError> {
-        let configured: HashMap<&RouteName, &RouteSpec> = self.topology.routes.iter().map(|r| (&r.name, r)).collect();
-        let targets: HashMap<&TargetName, usize> =
-            self.topology.targets.iter().enumerate().map(|(i, t)| (t.name(), i)).collect();
-        let route = |(name, id): &(RouteName, RouteId)| {
-            let spec = configured.get(name);
-            let retry = spec.map(|s| s.retry).unwrap_or_default();
-            let backlog = spec.map(|s| s.backlog).unwrap_or_default();
-            let transform = spec.and_then(|s| s.transform.as_ref()).map(Transform::parse).transpose();
-            let transform = transform.map_err(|e| StartError::Transform(name.clone(), e))?.map(Arc::new);
-            let reply = spec.and_then(|s| s.reply_bus()).cloned();
-            let secret = self.state.secret;
-            let order = spec.and_then(|s| s.order.clone()).map(|order| Keyed { order, secret });
-            let stats = self.stats.route(name);
-            let route = Route { name: name.clone(), retry, backlog, transform, reply, order, stats };
-            Ok((*id, Arc::new(route), spec.and_then(|s| targets.get(&s.target)).copied()))
-        };
-        let routes = self.state.routes.iter().map(route).collect::<Result<_, StartError>>()?;
+    /// Where routes are owed something, or want something: each route on each of its buses.
+    fn places(&self) -> BTreeSet<(RouteId, BusId)> {
+        (self.state.lanes.iter().map(|l| (l.lane.route, l.lane.bus)))
+            .chain(self.dead_letters.iter().map(|(lane, _)| (lane.route, lane.bus)))
+            .chain(self.state.versions.iter().map(|v| (v.route, v.bus)))
+            .collect()
+    }
+
+    fn dispatcher(
+        &self,
+        places: &BTreeSet<(RouteId, BusId)>,
+        doors: Arc<Doors>,
+        tx: mpsc::UnboundedSender<Msg>,
+    ) -> Result<Dispatcher, StartError> {
+        let routes = revise::routes(&self.state, &self.topology, &self.stats)?;
         let mut set = OpenSet::new(self.state.epochs.clone(), self.topology.targets.clone(), routes);
         let planned: Vec<(BusId, Offset)> = self.planned.iter().map(|(bus, b)| (*bus, *b)).collect();
         set.resume_pauses(&self.state.pauses);
@@ -643,7 +541,8 @@ impl Parts {
         set.quarantine(self.state.routes.iter().find(|(name, _)| *name == quarantine::route()).map(|(_, id)| *id));
         set.resume(&planned, &self.state.lanes, &self.dead_letters);
         set.resume_keys(&self.state.keys);
-        Ok(Dispatcher::new(set, self, doors, tx))
+        let known = status::Static::new(&self.state, &self.topology, places);
+        Ok(Dispatcher::new(set, known, self, doors, tx))
     }
 
     fn sweeper(
@@ -651,20 +550,16 @@ impl Parts {
         dispatcher: mpsc::UnboundedSender<Msg>,
         changing: &Arc<Mutex<()>>,
         trimming: &Arc<Mutex<()>>,
+        renewed: watch::Receiver<Option<sweep::Wishes>>,
     ) -> Sweeper {
-        let names: HashMap<BusId, BusName> = self.state.buses.iter().map(|(name, id)| (*id, name.clone())).collect();
-        let specs = |name: &BusName| self.topology.buses.iter().find(|b| &b.name == name).map(|b| b.retention);
-        let budgets = self.topology.budgets;
         Sweeper {
             store: self.store.clone(),
             ledger: self.ledger.clone(),
             logs: self.logs.clone(),
-            // What a bus that is not configured any more has settled has no wish to stay, and goes first for space.
-            retention: names.iter().filter_map(|(id, name)| Some((*id, specs(name)?))).collect(),
-            names,
-            budget: budgets.disk,
-            letters: budgets.dead_letters,
-            every: budgets.sweep_every,
+            names: self.state.buses.iter().map(|(name, id)| (*id, name.clone())).collect(),
+            wishes: revise::wishes(&self.state, &self.topology),
+            renewed,
+            every: self.topology.budgets.sweep_every,
             epoch: self.state.epoch,
             gates: self.gates.clone(),
             dispatcher,
@@ -709,6 +604,7 @@ async fn plan_bus(
     bus: BusId,
     log: Arc<dyn Log>,
     mut planner: Planner,
+    mut newer: mpsc::UnboundedReceiver<Box<Planner>>,
     from: Offset,
     plans: mpsc::Sender<Planned>,
     stop: CancellationToken,
@@ -722,6 +618,11 @@ async fn plan_bus(
             moved = tail.wait_for(|tail| *tail > from) => if moved.is_err() { return Ok(()) },
         }
         let chunk = log.read(from, PLAN_BYTES).await?;
+        // Asked after the read: a record that newer versions judge came after they did.
+        while let Ok(next) = newer.try_recv() {
+            let former = planner.revise(*next);
+            revise::free(former.size(), former);
+        }
         let mut hits = Vec::new();
         for record in chunk.records() {
             let record = record?;
@@ -732,6 +633,10 @@ async fn plan_bus(
             }
         }
         from = chunk.next;
+        let spent = planner.take_spent();
+        if !spent.is_empty() {
+            revise::free(planner.size(), spent);
+        }
         if plans.send(Planned { bus, next: from, hits }).await.is_err() {
             return Ok(());
         }

@@ -136,12 +136,37 @@ pub fn revised(kept: Vec<RouteVersion>, changes: &[Change]) -> Vec<RouteVersion>
     versions.into_values().collect()
 }
 
+/// Where a version begins whose place in the log is not known yet: after every record.
+pub const UNPLACED: Offset = Offset(u64::MAX);
+
+/// Gives versions their place: those that begin nowhere yet begin at `from` of their bus. One that takes the
+/// place of another that begins there stays, and is not dropped with it.
+pub fn place(changes: &mut Vec<Change>, from: impl Fn(BusId) -> Offset) {
+    let mut placed: HashSet<(RouteId, BusId, Offset)> = HashSet::new();
+    for change in changes.iter_mut() {
+        if let Change::PutVersion(v) = change
+            && v.from == UNPLACED
+        {
+            v.from = from(v.bus);
+            placed.insert((v.route, v.bus, v.from));
+        }
+    }
+    changes.retain(|change| match change {
+        Change::DropVersion { route, bus, from } => !placed.contains(&(*route, *bus, *from)),
+        _ => true,
+    });
+}
+
 /// Judges the records of one bus in order.
 pub struct Planner {
     versions: Vec<(RouteVersion, Filter)>,
     /// Offsets at which some version begins, rising.
     bounds: Vec<Offset>,
     matcher: Option<(Offset, Option<Offset>, Matcher)>,
+    /// Matchers that were built before they are needed, by the bound from which on they hold.
+    ahead: BTreeMap<Offset, Matcher>,
+    /// Matchers that no record needs any more: a large one takes a while to be freed.
+    spent: Vec<Matcher>,
     scratch: Scratch,
     owed: Vec<RouteId>,
 }
@@ -162,7 +187,62 @@ impl Planner {
                 Ok((v, filter))
             })
             .collect::<Result<_, Error>>()?;
-        Ok(Planner { versions, bounds, matcher: None, scratch: Scratch::default(), owed: Vec::new() })
+        Ok(Planner {
+            versions,
+            bounds,
+            matcher: None,
+            ahead: BTreeMap::new(),
+            spent: Vec::new(),
+            scratch: Scratch::default(),
+            owed: Vec::new(),
+        })
+    }
+
+    /// Builds the matcher of what holds from the last version on, so that it is there when its first record comes.
+    pub fn build_ahead(&mut self) {
+        if let Some(last) = self.bounds.last().copied() {
+            let (from, _, matcher) = self.matcher_at(last);
+            self.ahead.insert(from, matcher);
+        }
+    }
+
+    /// Its versions without a place begin here. No version begins later.
+    pub fn place(&mut self, from: Offset) {
+        self.versions.iter_mut().filter(|(v, _)| v.from == UNPLACED).for_each(|(v, _)| v.from = from);
+        self.bounds.iter_mut().filter(|b| **b == UNPLACED).for_each(|b| *b = from);
+        self.bounds.dedup();
+        if let Some(matcher) = self.ahead.remove(&UNPLACED) {
+            self.ahead.insert(from, matcher);
+        }
+    }
+
+    /// Goes on by newer versions, which say the same of every record before the last of them; gives back
+    /// what it was. What was built for those records is taken over.
+    #[must_use]
+    pub fn revise(&mut self, mut next: Planner) -> Planner {
+        let last = next.bounds.last().copied().unwrap_or_default();
+        if let Some((from, _, matcher)) = self.matcher.take_if(|(from, ..)| *from < last) {
+            let to = next.bounds.iter().copied().find(|b| *b > from);
+            next.matcher = Some((from, to, matcher));
+        }
+        for (from, matcher) in std::mem::take(&mut self.ahead) {
+            if from < last {
+                next.ahead.insert(from, matcher);
+            } else {
+                self.spent.push(matcher);
+            }
+        }
+        std::mem::replace(self, next)
+    }
+
+    /// What no record needs any more, to be freed beside the flow.
+    pub fn take_spent(&mut self) -> Vec<Matcher> {
+        std::mem::take(&mut self.spent)
+    }
+
+    /// How many versions it knows: what it takes to build and to free.
+    pub fn size(&self) -> usize {
+        self.versions.len()
     }
 
     /// The routes to which the record is owed, in rising order.
@@ -170,13 +250,28 @@ impl Planner {
         let at = record.offset;
         let fits = matches!(&self.matcher, Some((from, to, _)) if *from <= at && to.is_none_or(|to| at < to));
         if !fits {
-            self.matcher = Some(self.matcher_at(at));
+            let next = match self.built_at(at) {
+                Some(built) => built,
+                None => self.matcher_at(at),
+            };
+            self.spent.extend(self.matcher.replace(next).map(|(_, _, matcher)| matcher));
         }
         self.owed.clear();
         if let Some((_, _, matcher)) = &self.matcher {
             matcher.matches(&record.event, &mut self.scratch, &mut self.owed);
         }
         &self.owed
+    }
+
+    /// What was built ahead for this offset. What was built for offsets before it is not needed any more.
+    fn built_at(&mut self, at: Offset) -> Option<(Offset, Option<Offset>, Matcher)> {
+        let next = self.bounds.partition_point(|b| *b <= at);
+        let from = next.checked_sub(1).and_then(|i| self.bounds.get(i)).copied()?;
+        let matcher = self.ahead.remove(&from)?;
+        while self.ahead.first_key_value().is_some_and(|(before, _)| *before < from) {
+            self.spent.extend(self.ahead.pop_first().map(|(_, matcher)| matcher));
+        }
+        Some((from, self.bounds.get(next).copied(), matcher))
     }
 
     fn matcher_at(&self, at: Offset) -> (Offset, Option<Offset>, Matcher) {
@@ -272,6 +367,48 @@ mod tests {
         let told: Vec<_> = after.iter().map(|v| (v.route.0, v.from.0, v.filter.is_some())).collect();
         assert_eq!(told, [(1, 1, true), (1, 100, true), (3, 100, true)]);
         assert!(revise(&after, &want, |_| Offset(120), |_| Offset(60)).is_empty());
+    }
+
+    /// Goal: a version whose place is found late judges from there on and nothing before, whatever was built when.
+    #[test]
+    fn planner_goes_on_by_newer_versions_from_their_place_on() {
+        let mut p = Planner::new(vec![version(1, 1, Some("a"))]).unwrap();
+        assert_eq!(owed(&mut p, 4, "a"), [1]);
+        let mut next = Planner::new(vec![version(1, 1, Some("a")), version(1, UNPLACED.0, Some("b"))]).unwrap();
+        next.build_ahead();
+        next.place(Offset(10));
+        assert_eq!(p.revise(next).size(), 1);
+        assert_eq!((owed(&mut p, 9, "a"), owed(&mut p, 9, "b")), (vec![1], vec![]));
+        let all = |last| {
+            let versions = [version(1, 1, Some("a")), version(1, 10, Some("b")), version(1, UNPLACED.0, last)];
+            let mut next = Planner::new(versions.into()).unwrap();
+            next.build_ahead();
+            next
+        };
+        // Again before the first of them was needed, and twice at one place.
+        for last in [Some("c"), None] {
+            let mut next = all(last);
+            next.place(Offset(20));
+            drop(p.revise(next));
+        }
+        assert_eq!((owed(&mut p, 9, "a"), owed(&mut p, 10, "a")), (vec![1], vec![]));
+        assert_eq!((owed(&mut p, 19, "b"), owed(&mut p, 20, "b"), owed(&mut p, 20, "c")), (vec![1], vec![], vec![]));
+        assert_eq!(p.take_spent().len(), 2, "those of the first and the second version");
+        // At the place of the newest version: that one never judged.
+        let mut next = all(Some("d"));
+        next.place(Offset(20));
+        drop(p.revise(next));
+        assert_eq!((owed(&mut p, 20, "d"), owed(&mut p, 19, "b")), (vec![1], vec![1]));
+    }
+
+    #[test]
+    fn placed_version_is_not_dropped_with_the_one_that_it_replaces() {
+        let (on, gone) = (version(1, 1, Some("a")), version(1, 100, None));
+        let mut changes = revise(&[on, gone], &[wanted(&version(1, 0, Some("a")))], |_| UNPLACED, |_| Offset(100));
+        assert_eq!(changes.len(), 3, "put, and both that no record needs: {changes:?}");
+        place(&mut changes, |_| Offset(100));
+        let told: Vec<_> = revised(vec![version(1, 1, Some("a")), version(1, 100, None)], &changes);
+        assert_eq!(told, [version(1, 100, Some("a"))]);
     }
 
     #[test]

@@ -45,3 +45,9 @@ pub async fn wrote(api: &Api, who: &Who, what: &'static str, about: &str, count:
     let (what, about, who) = (what.into(), about.into(), who.to_string().into());
     api.path.announce(Fact::Audit { what, about, who, count }).await;
 }
+
+/// Tells what a reload changed.
+pub async fn reloaded(api: &Api, who: &Who, changes: &[String]) {
+    let count = u64::try_from(changes.len()).unwrap_or(u64::MAX);
+    wrote(api, who, "configuration reloaded", &changes.join("; "), count).await;
+}

@@ -30,7 +30,7 @@ pub(super) async fn explain(State(api): Shared, body: Result<Json<Question>, Jso
     let Json(asked) = body?;
     let spec = match (asked.filter, asked.route) {
         (Some(spec), None) => Some(spec),
-        (None, Some(name)) => match api.routes.iter().find(|route| route.name.as_str() == name) {
+        (None, Some(name)) => match api.reloader.routes().iter().find(|route| route.name.as_str() == name) {
             Some(route) => route.filter.clone(),
             None => {
                 let detail = format!("there is no route `{name}`");

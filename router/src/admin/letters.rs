@@ -136,7 +136,8 @@ pub(super) async fn redrive(State(api): Shared, who: Who, body: Result<Json<view
     let dry_run = asked.dry_run;
     let which = chosen(asked)?;
     if dry_run {
-        let configured = |letter: &DeadLetter| api.routes.iter().any(|route| route.name == letter.route);
+        let routes = api.reloader.routes();
+        let configured = |letter: &DeadLetter| routes.iter().any(|route| route.name == letter.route);
         let (redriven, left) = count(&api, &which, configured).await?;
         // Those of the quarantine are counted apart, as they are when it is done.
         let own = |letter: &DeadLetter| letter.route.as_str() == quarantine::BUS;

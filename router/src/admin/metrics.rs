@@ -16,6 +16,7 @@ use router_core::{
 };
 
 use super::names::{self, Name};
+use crate::reload::Reloads;
 
 /// The media type of [`render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -24,9 +25,14 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 ///
 /// # Errors
 /// None that a `String` can have.
-pub fn render(stats: Arc<Stats>, status: Option<Status>, now: Timestamp) -> Result<String, fmt::Error> {
+pub fn render(
+    stats: Arc<Stats>,
+    status: Option<Status>,
+    reloads: Arc<Reloads>,
+    now: Timestamp,
+) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Snapshot { stats, status, now }));
+    registry.register_collector(Box::new(Snapshot { stats, status, reloads, now }));
     let mut out = String::new();
     text::encode(&mut out, &registry)?;
     Ok(out)
@@ -36,6 +42,7 @@ pub fn render(stats: Arc<Stats>, status: Option<Status>, now: Timestamp) -> Resu
 struct Snapshot {
     stats: Arc<Stats>,
     status: Option<Status>,
+    reloads: Arc<Reloads>,
     now: Timestamp,
 }
 
@@ -45,6 +52,10 @@ impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let out = &mut encoder;
         gauges(out, names::BUILD, [(vec![(names::VERSION, env!("CARGO_PKG_VERSION"))], 1u64)])?;
+        counters(out, names::RELOADS, self.reloads.counts().map(|(result, n)| (vec![(names::RESULT, result)], n)))?;
+        let (last_us, applied) = self.reloads.last();
+        gauges(out, names::RELOAD_LAST, [(Vec::new(), seconds(last_us))])?;
+        gauges(out, names::RELOAD_APPLIED, [(Vec::new(), u64::from(applied))])?;
         self.buses(out)?;
         histograms(out, names::COMMIT, [(Vec::new(), &self.stats.commit)])?;
         self.disk(out)?;

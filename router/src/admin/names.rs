@@ -130,6 +130,14 @@ pub const FACTS_LOST: Name =
 /// Of the router.
 pub const FACTS_ABOUT_ITSELF: Name =
     Name("gocoffee_system_facts_about_itself", "Facts about the bus system itself, which make no event");
+/// By result.
+pub const RELOADS: Name = Name("gocoffee_reloads", "Times that the configuration was read again while running");
+/// Of the router.
+pub const RELOAD_LAST: Name =
+    Name("gocoffee_reload_last_time_seconds", "When it was read again last, in seconds since 1970; 0 before");
+/// Of the router.
+pub const RELOAD_APPLIED: Name =
+    Name("gocoffee_reload_last_applied", "1 when what was read last is in force, 0 when it was refused");
 /// By version.
 pub const BUILD: Name = Name("gocoffee_build", "The version that runs, always 1");
 
@@ -145,6 +153,8 @@ pub const CODE: &str = "code";
 pub const REASON: &str = "reason";
 /// The label of an attempt's outcome.
 pub const OUTCOME: &str = "outcome";
+/// The label of what came of a reload.
+pub const RESULT: &str = "result";
 /// The label of a level of space.
 pub const LEVEL: &str = "level";
 /// The label of a state.

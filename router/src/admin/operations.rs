@@ -51,6 +51,12 @@ operations! {
     PauseRoute = "pauseRoute", POST "/api/routes/pause";
     /// Delivers for a route again.
     ResumeRoute = "resumeRoute", POST "/api/routes/resume";
+    /// Where events go.
+    Targets = "targets", GET "/api/targets";
+    /// Looks whether a target can be reached.
+    ProbeTarget = "probeTarget", POST "/api/targets/probe";
+    /// Reads the configuration again.
+    Reload = "reload", POST "/api/reload";
     /// Why an event does not match.
     ExplainFilter = "explainFilter", POST "/api/filters/explain";
     /// Events as they come.

@@ -46,12 +46,12 @@ pub(super) async fn resume(State(api): Shared, who: Who, body: Result<Json<view:
 }
 
 pub(super) async fn list(State(api): Shared) -> Answer {
-    let status = api.path.status().await?;
+    let (status, specs) = (api.path.status().await?, api.reloader.routes());
     let breaker =
         |target: Option<&str>| status.targets.iter().find(|t| Some(t.name.as_str()) == target).map(|t| t.breaker);
     let mut routes: Vec<view::Configured> = Vec::with_capacity(status.routes.len());
     for now in &status.routes {
-        let spec = api.routes.iter().find(|r| r.name == now.name).filter(|_| now.state != LaneStateName::Orphaned);
+        let spec = specs.iter().find(|r| r.name == now.name).filter(|_| now.state != LaneStateName::Orphaned);
         let target = now.target.as_ref().map(|t| t.as_str());
         routes.push(view::Configured {
             name: now.name.to_string(),

@@ -171,6 +171,57 @@ pub struct OneRoute {
     pub route: String,
 }
 
+/// `GET /api/targets`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Targets {
+    /// By name.
+    pub targets: Vec<TargetStatus>,
+}
+
+/// Body of `POST /api/targets/probe`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OneTarget {
+    /// Its name.
+    pub target: String,
+}
+
+/// What a look at a target found.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Probed {
+    /// Its name.
+    pub target: String,
+    /// It can be reached.
+    pub reached: bool,
+    /// Why it cannot.
+    pub why: Option<String>,
+    /// Its breaker was open, and the next delivery goes now.
+    pub hastened: bool,
+}
+
+/// Body of `POST /api/reload`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reload {
+    /// Change nothing, only say what would change.
+    pub dry_run: bool,
+}
+
+/// What a reload did; with `dry_run`, what it would do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Nothing was changed.
+    pub dry_run: bool,
+    /// The file is in force.
+    pub applied: bool,
+    /// What changes, a sentence each.
+    pub changes: Vec<String>,
+    /// Keys that need a restart: with any of them nothing is applied.
+    pub needs_restart: Vec<String>,
+    /// Warnings of the file, as `gocoffee check` writes them.
+    pub warnings: Option<String>,
+}
+
 /// What an act on a route did.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RouteChanged {

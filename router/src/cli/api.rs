@@ -100,7 +100,7 @@ impl Api {
                     self.base
                 ),
             ),
-            400 | 404 => Failure::new(Exit::No, code, detail),
+            400 | 404 | 409 | 422 => Failure::new(Exit::No, code, detail),
             status => Failure::new(Exit::Unavailable, code, format!("{} answered {status}: {detail}", self.base)),
         }
     }

@@ -5,12 +5,9 @@ use std::{io::IsTerminal, path::PathBuf, time::Duration};
 
 use router_core::id::TargetName;
 
-use super::{
-    Done, Exit, Failure, Output,
-    against::{self, Change},
-    print, print_json,
-};
+use super::{Done, Exit, Failure, Output, against, print, print_json};
 use crate::{
+    change::Change,
     codes,
     config::{self, Config, Loaded, report::Finding},
     connect,

@@ -9,13 +9,15 @@ use super::{Done, Exit, Failure};
 use crate::{
     codes,
     config::{self, Config},
-    serve::{self, Error, Options, Running, STOP_DEADLINE},
+    reload::{self, Reloaded},
+    serve::{self, Error, Options, Running},
 };
 
 /// Runs the router.
 ///
 /// Logs one JSON line per change of state to standard error; the line with the message "ready" names the
-/// addresses. SIGTERM and SIGINT stop it in order, a second one at once.
+/// addresses. SIGTERM and SIGINT stop it in order, a second one at once. SIGHUP reads the configuration again,
+/// as `gocoffee reload` does.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  gocoffee serve --config gocoffee.yaml\n  gocoffee serve --config gocoffee.yaml --data /var/lib/gocoffee\n\nThe environment variable GOCOFFEE_LOG sets what is logged, e.g. `debug` or `info,router_core=debug`.\n\nExit codes: 0 stopped in order; 69 an address is taken or a secret is missing; 74 the store failed or cannot be\nopened; 78 the configuration has errors."
@@ -37,8 +39,8 @@ pub async fn run(args: Args) -> Done {
     }
     let mut signals = Signals::new()?;
     let running = tokio::select! {
-        started = serve::serve(config, Options { data: args.data, ..Options::default() }) => started.map_err(start_failure)?,
-        () = signals.next() => return Ok(Exit::Ok),
+        started = serve::serve(config, Options { data: args.data, file: Some(args.config), ..Options::default() }) => started.map_err(start_failure)?,
+        () = signals.stop.next() => return Ok(Exit::Ok),
     };
     tracing::info!(
         listen = %running.listen(),
@@ -50,23 +52,51 @@ pub async fn run(args: Args) -> Done {
     until_stopped(running, signals).await
 }
 
-async fn until_stopped(running: Running, mut signals: Signals) -> Done {
-    tokio::select! {
-        why = running.failed() => {
-            tracing::error!(code = %why.code(), error = %why, "the store failed");
-            return Err(Failure::new(Exit::Store, why.code(), why.to_string()));
+async fn until_stopped(running: Running, signals: Signals) -> Done {
+    let Signals { mut stop, mut hang_up } = signals;
+    loop {
+        tokio::select! {
+            biased;
+            why = running.failed() => {
+                tracing::error!(code = %why.code(), error = %why, "the store failed");
+                return Err(Failure::new(Exit::Store, why.code(), why.to_string()));
+            }
+            () = stop.next() => break,
+            _ = hang_up.recv() => {
+                let reload = running.reload();
+                tokio::select! {
+                    biased;
+                    () = stop.next() => break,
+                    done = reload => told(done),
+                }
+            }
         }
-        () = signals.next() => tracing::info!(deadline_s = STOP_DEADLINE.as_secs(), "stopping"),
     }
+    let deadline = running.stop_deadline();
+    tracing::info!(deadline_s = deadline.as_secs(), "stopping");
     tokio::select! {
-        stopped = running.stop(STOP_DEADLINE) => match stopped {
+        stopped = running.stop(deadline) => match stopped {
             Ok(()) => {
                 tracing::info!("stopped");
                 Ok(Exit::Ok)
             }
             Err(why) => Err(Failure::new(Exit::Store, codes::STOP_INCOMPLETE, format!("the stop is not whole: {why}"))),
         },
-        () = signals.next() => Err(Failure::new(Exit::No, codes::STOPPED_AT_ONCE, "stopped at once by a second signal; the next start recovers")),
+        () = stop.next() => Err(Failure::new(Exit::No, codes::STOPPED_AT_ONCE, "stopped at once by a second signal; the next start recovers")),
+    }
+}
+
+/// Tells in the log what came of a SIGHUP.
+fn told(done: Result<Reloaded, reload::Error>) {
+    match done {
+        Ok(done) => {
+            if let Some(warnings) = &done.warnings {
+                tracing::warn!(code = %codes::CONFIG_WARNING, warnings, "the configuration has warnings");
+            }
+        }
+        Err(why) => {
+            tracing::error!(code = %why.code(), %why, "the configuration was not reloaded, and nothing has changed");
+        }
     }
 }
 
@@ -94,6 +124,11 @@ fn start_failure(e: Error) -> Failure {
 }
 
 struct Signals {
+    stop: Stop,
+    hang_up: tokio::signal::unix::Signal,
+}
+
+struct Stop {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
 }
@@ -104,9 +139,12 @@ impl Signals {
             signal(kind)
                 .map_err(|e| Failure::new(Exit::Unavailable, codes::PROCESS, format!("signals cannot be heard: {e}")))
         };
-        Ok(Signals { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        let stop = Stop { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? };
+        Ok(Signals { stop, hang_up: listen(SignalKind::hangup())? })
     }
+}
 
+impl Stop {
     async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

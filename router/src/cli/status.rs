@@ -55,7 +55,7 @@ pub fn breaker(state: BreakerState) -> String {
 }
 
 /// How fast a target may be sent to, and whether it waits for that now.
-fn rate(target: &TargetStatus) -> String {
+pub fn rate(target: &TargetStatus) -> String {
     match target.events_per_second_max {
         Some(rate) if target.paced => format!("{}/s, waits", count(rate.into())),
         Some(rate) => format!("{}/s", count(rate.into())),

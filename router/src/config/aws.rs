@@ -10,7 +10,7 @@ use super::{
 };
 
 /// A bus of EventBridge.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EventBridgeTarget {
     /// Its name, or its ARN. Required.
@@ -62,7 +62,7 @@ pub struct AwsCredentials {
 }
 
 /// How many events go in one call of `PutEvents`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EventBridgeBatch {
     /// Events of one call. Default 10.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::value::{self, Secret};
 
 /// Several events in one request, as `application/cloudevents-batch+json`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Batch {
     /// Events of one request. Default 100.
@@ -27,7 +27,7 @@ impl Default for Batch {
 }
 
 /// How fast a target is sent to.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rate {
     /// Events per second, each attempt counted, over all routes. Required.
@@ -38,7 +38,7 @@ pub struct Rate {
 }
 
 /// OAuth 2.0 client credentials.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OAuth {
     /// Where tokens are had. Required.
@@ -79,7 +79,7 @@ impl<'de> Deserialize<'de> for ClientAuth {
 }
 
 /// TLS to a target. The files are PEM.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TargetTls {
     /// Authorities that are trusted beside those of the machine. Default: none.
@@ -91,7 +91,7 @@ pub struct TargetTls {
 }
 
 /// What answers mean.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TargetRetry {
     /// Verdicts that go before the table of statuses, by `409` or `5xx`. Default: none.

@@ -33,6 +33,10 @@ use schemas::{Event, Form};
 #[path = "path/control.rs"]
 mod control;
 
+/// With other routes while it runs.
+#[path = "path/reload.rs"]
+mod reload;
+
 /// With budgets.
 #[path = "path/space.rs"]
 mod space;

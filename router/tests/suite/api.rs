@@ -128,7 +128,7 @@ async fn every_answer_is_what_the_document_says() {
     world.cli(&["publish", "-"], &orders).await;
     world.until_listed(3).await;
     let mut held = Held { world, document: document(), client: Client::new().unwrap(), seen: BTreeSet::new() };
-    for op in [Health, Ready, Metrics, Document, Status, Routes] {
+    for op in [Health, Ready, Metrics, Document, Status, Routes, Targets] {
         held.call(op, "", None).await;
     }
     let lines =
@@ -180,6 +180,19 @@ async fn every_answer_is_what_the_document_says() {
     ] {
         let body = held.call(ExplainFilter, "", Some(question)).await;
         assert_eq!(body["code"].as_str(), status, "{body}");
+    }
+    for (target, code) in [("sink", None), ("nowhere", Some("no-such-target")), ("X", Some("target"))] {
+        assert_eq!(held.call(ProbeTarget, "", Some(json!({"target": target}))).await["code"].as_str(), code);
+    }
+    assert_eq!(held.call(ProbeTarget, "", Some(json!({}))).await["code"], "body");
+    let dry_run = held.call(Reload, "", Some(json!({"dry_run": true}))).await;
+    assert_eq!((&dry_run["applied"], &dry_run["changes"]), (&json!(false), &json!([])));
+    assert_eq!(held.call(Reload, "", Some(json!({"dry": true}))).await["code"], "body");
+    let file = held.world.data.path().join("test.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    for (wrong, code) in [("rutes: {}\n", "reload-refused"), ("stop_deadline: 1s\n", "needs-restart")] {
+        std::fs::write(&file, format!("{text}{wrong}")).unwrap();
+        assert_eq!(held.call(Reload, "", Some(json!({}))).await["code"], code);
     }
     for act in [PauseRoute, ResumeRoute] {
         for (route, code) in [("orders", None), ("nowhere", Some("no-such-route")), ("X", Some("route"))] {

@@ -100,6 +100,7 @@ async fn router(text: &str) -> (Running, tempfile::TempDir) {
         data: Some(data.path().into()),
         store: Some(Arc::new(MemoryStore::new())),
         reload_every: Some(Duration::from_millis(20)),
+        ..Options::default()
     };
     (serve(loaded.config.unwrap(), options).await.unwrap(), data)
 }

@@ -18,6 +18,8 @@ mod process;
 #[cfg(test)]
 mod recover;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod replies;
 #[cfg(test)]
 mod schemas;

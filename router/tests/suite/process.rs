@@ -13,7 +13,7 @@ const CONFIG: &str = "listen: 127.0.0.1:0\nadmin: { listen: 127.0.0.1:0, token: 
                       sources: { web: { http: { path: /events } } }\n";
 
 /// The line that says that the router is ready. A store that was stopped in order needs no repair before it.
-async fn ready(lines: &mut Lines<BufReader<ChildStderr>>) -> serde_json::Value {
+pub async fn ready(lines: &mut Lines<BufReader<ChildStderr>>) -> serde_json::Value {
     loop {
         let line = lines.next_line().await.unwrap().expect("it starts");
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();

@@ -71,7 +71,14 @@ impl World {
         let loaded = config::load("test.yaml", &text);
         assert_eq!(loaded.report.to_text(false), "test.yaml: ok");
         let store = Arc::new(MemoryStore::new());
-        let options = Options { data: Some(data.path().into()), store: Some(store.clone()), ..Options::default() };
+        let file = data.path().join("test.yaml");
+        std::fs::write(&file, &text).unwrap();
+        let options = Options {
+            data: Some(data.path().into()),
+            store: Some(store.clone()),
+            file: Some(file),
+            ..Options::default()
+        };
         let running = serve(loaded.config.unwrap(), options).await.unwrap();
         World { running, data, sink, store }
     }

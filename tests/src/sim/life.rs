@@ -1,10 +1,11 @@
 //! One life of the router: from a start to a stop, a kill, or a power loss.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
 
 use router_core::{
     filter,
     id::{BusName, RouteName, TargetName},
+    order::Order,
     path::{Budgets, BusSpec, Path, RouteSpec, Topology},
     replay::RunState,
     reply::ReplySpec,
@@ -74,6 +75,10 @@ pub struct Lived {
 /// See the module.
 pub struct Life {
     pub routes: Vec<Route>,
+    /// Which routes keep an order, by name.
+    pub orders: BTreeMap<String, Order>,
+    /// The targets as they were made last.
+    pub made: Vec<Arc<dyn Target>>,
     pub targets: Arc<Targets>,
     pub publishers: Arc<Publishers>,
     pub store: Arc<SimStore>,
@@ -123,7 +128,7 @@ impl Life {
             if tokio::time::Instant::now() >= end_at {
                 break None;
             }
-            self.something(&path, &clock).await;
+            self.something(&path, &clock, chronicle).await;
         };
         if let Some(why) = failed {
             self.trace.note("failed", &[&why.to_string()]);
@@ -152,6 +157,10 @@ impl Life {
     pub async fn settle(&mut self, chronicle: &mut Chronicle) -> Result<Vec<Parked>, String> {
         let clock = Arc::new(SimClock::new(self.wall_us, self.rng.draw()));
         let path = self.start(&clock, chronicle).await?;
+        for route in super::ROUTES {
+            let resumed = path.resume(&RouteName::new(route).expect("a name")).await;
+            resumed.map_err(|e| format!("a resumption in the last life, where nothing fails: {e}"))?;
+        }
         let mut beside = JoinSet::new();
         for _ in 0..PUBLISHERS {
             let (publishers, intake) = (self.publishers.clone(), path.intake(&bus()).expect("the default bus"));
@@ -218,8 +227,19 @@ impl Life {
     }
 
     /// Something that happens to a router.
-    async fn something(&mut self, path: &Path, clock: &SimClock) {
-        match self.rng.below(15) {
+    async fn something(&mut self, path: &Path, clock: &SimClock, chronicle: &mut Chronicle) {
+        match self.rng.below(18) {
+            15 | 16 => self.revise(path, chronicle).await,
+            17 => {
+                let name = self.rng.below(5) as usize;
+                let route = RouteName::new(super::ROUTES[name]).expect("a name");
+                let paused = self.rng.chance(40);
+                let done = if paused { path.pause(&route).await } else { path.resume(&route).await };
+                if let Ok(Some(done)) = done {
+                    self.trace.note("pause", &[route.as_str(), &format!("{paused} {done:?}")]);
+                    self.totals.add(if paused { "pauses" } else { "resumptions" }, u64::from(done.changed));
+                }
+            }
             0..4 => {
                 let target = *self.rng.pick(&[super::TARGETS[0], super::TARGETS[1], super::TARGETS[2], system::TARGET]);
                 let mood = if self.rng.chance(35) { Mood::Good } else { *self.rng.pick(&MOODS) };
@@ -249,6 +269,35 @@ impl Life {
                 self.break_files(off);
             }
             _ => {}
+        }
+    }
+
+    /// Other routes while it runs, sometimes with a ledger that fails in the middle of it.
+    async fn revise(&mut self, path: &Path, chronicle: &mut Chronicle) {
+        let routes = super::other_routes(&mut self.rng, Some(&self.routes), &mut self.totals);
+        let routes = super::ordered(routes, &self.orders);
+        let former = std::mem::replace(&mut self.routes, routes);
+        let topology = self.topology();
+        let fails = self.rng.chance(6);
+        if fails {
+            self.store.fail_ledger();
+        }
+        let requested = self.publishers.tick();
+        match path.revise(topology).await {
+            Ok(revised) => {
+                self.trace.note("revised", &[&revised.versions.to_string()]);
+                self.totals.add("version changes while running", u64::from(revised.versions > 0));
+                chronicle.change(&self.routes, requested, self.publishers.tick());
+            }
+            Err(e) => {
+                self.trace.note("not revised", &[&e.to_string()]);
+                self.totals.add("version changes that failed", 1);
+                chronicle.tried(&self.routes, requested);
+                // What runs is told by the next start, whichever that is.
+                if self.rng.chance(50) {
+                    self.routes = former;
+                }
+            }
         }
     }
 
@@ -326,21 +375,25 @@ impl Life {
                 ..BatchLimits::default()
             },
         ];
-        let target = |(name, limits): (&&str, BatchLimits)| {
-            Arc::new(SimTarget::new(name, &self.targets, limits)) as Arc<dyn Target>
-        };
         let default = BusSpec {
             name: bus(),
             dedupe_age: Duration::from_secs(24 * 3600),
             dedupe_entries_max: 100_000,
             retention: Retention { age_max: None, bytes_max: self.archive_bytes_max },
         };
-        let mut targets: Vec<_> = super::TARGETS.iter().zip(limits).map(&target).collect();
-        targets.extend(self.system.then(|| target((&system::TARGET, BatchLimits::default()))));
+        let kept = |name: &str| self.made.iter().find(|made| made.name().as_str() == name).cloned();
+        let system = self.system.then(|| (&system::TARGET, BatchLimits::default()));
+        let mut made = Vec::new();
+        for (name, limits) in super::TARGETS.iter().zip(limits).chain(system) {
+            // Some go on as they are when the configuration changes, others begin anew.
+            let same = kept(name).filter(|_| self.rng.chance(60));
+            made.push(same.unwrap_or_else(|| Arc::new(SimTarget::new(name, &self.targets, limits))));
+        }
+        self.made.clone_from(&made);
         Topology {
             buses: [default].into_iter().chain(self.system.then(system::bus)).collect(),
             routes: self.routes.iter().map(spec).chain(self.system.then(system::route)).collect(),
-            targets,
+            targets: made,
             event_bytes_max: 1 << 20,
             budgets: Budgets { sweep_every: Duration::from_millis(500), ..Budgets::default() },
         }

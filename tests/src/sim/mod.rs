@@ -72,6 +72,8 @@ const ARCHIVE_BYTES_MAX: u64 = 400 << 10;
 const LIVES: std::ops::RangeInclusive<u64> = 3..=6;
 /// The targets.
 const TARGETS: [&str; 3] = ["first", "second", "third"];
+/// The routes.
+const ROUTES: [&str; 5] = ["all", "kind", "large", "patient", "late"];
 
 /// How often each kind of thing happened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -193,6 +195,43 @@ fn orders(rng: &mut Rng) -> BTreeMap<String, Order> {
     orders
 }
 
+/// These routes with the order that each keeps.
+fn ordered(routes: Vec<Route>, orders: &BTreeMap<String, Order>) -> Vec<Route> {
+    let order = |route: Route| Route { order: orders.get(&route.name).cloned(), ..route };
+    routes.into_iter().map(order).collect()
+}
+
+/// Five routes to three targets; those after the first set want something else, and one may be gone.
+fn other_routes(rng: &mut Rng, before: Option<&[Route]>, totals: &mut Totals) -> Vec<Route> {
+    let kind = *rng.pick(&KINDS);
+    let total = rng.below(2_000);
+    let to = |name: &str, target: &str| Route::all(name, "").to(target);
+    let mut routes = vec![
+        to("all", TARGETS[0]),
+        to("kind", TARGETS[1]).kind(kind),
+        to("large", TARGETS[1]).total_min(total),
+        to("patient", TARGETS[2]).attempts_max(1_000_000),
+        to("late", TARGETS[2]).wanting(json!({"type": [{"prefix": "coffee."}]}), |e| e.kind.starts_with("coffee.")),
+    ];
+    for route in &mut routes[..3] {
+        route.retry.attempts_max = rng.between(2, 8) as u32;
+        route.retry.age_max = *rng.pick(&[Duration::from_secs(20), Duration::from_secs(24 * 3600)]);
+    }
+    let Some(before) = before else { return routes };
+    totals.add("version changes", 1);
+    if rng.chance(30) {
+        routes.remove(rng.below(5) as usize);
+        totals.add("routes removed", 1);
+    }
+    // A route keeps what it wanted more often than not.
+    for route in &mut routes {
+        if let Some(same) = before.iter().find(|b| b.name == route.name).filter(|_| rng.chance(60)) {
+            *route = same.clone();
+        }
+    }
+    routes
+}
+
 /// What lasts from life to life.
 struct World {
     seed: u64,
@@ -251,12 +290,12 @@ impl World {
 
     fn run(mut self) -> Report {
         let lives = self.rng.between(*LIVES.start(), *LIVES.end());
-        let mut routes = self.routes(None);
+        let mut routes = other_routes(&mut self.rng, None, &mut self.totals);
         for n in 0..lives {
             if n > 0 && self.rng.chance(50) {
-                routes = self.routes(Some(routes));
+                routes = other_routes(&mut self.rng, Some(&routes), &mut self.totals);
             }
-            self.live(&routes, n + 1 == lives);
+            routes = self.live(&routes, n + 1 == lives);
             if !self.wrong.is_empty() {
                 break;
             }
@@ -289,43 +328,10 @@ impl World {
         Report { seed: self.seed, trace: self.trace.hash(), verdict, wrong: self.wrong, totals: self.totals }
     }
 
-    /// Five routes to three targets; those after the first set want something else, and one may be gone.
-    fn routes(&mut self, before: Option<Vec<Route>>) -> Vec<Route> {
-        let rng = &mut self.rng;
-        let kind = *rng.pick(&KINDS);
-        let total = rng.below(2_000);
-        let to = |name: &str, target: &str| Route::all(name, "").to(target);
-        let mut routes = vec![
-            to("all", TARGETS[0]),
-            to("kind", TARGETS[1]).kind(kind),
-            to("large", TARGETS[1]).total_min(total),
-            to("patient", TARGETS[2]).attempts_max(1_000_000),
-            to("late", TARGETS[2]).wanting(json!({"type": [{"prefix": "coffee."}]}), |e| e.kind.starts_with("coffee.")),
-        ];
-        for route in &mut routes[..3] {
-            route.retry.attempts_max = rng.between(2, 8) as u32;
-            route.retry.age_max = *rng.pick(&[Duration::from_secs(20), Duration::from_secs(24 * 3600)]);
-        }
-        if let Some(before) = before {
-            self.totals.add("version changes", 1);
-            if rng.chance(30) {
-                routes.remove(rng.below(5) as usize);
-                self.totals.add("routes removed", 1);
-            }
-            // A route keeps what it wanted more often than not.
-            for route in &mut routes {
-                if let Some(same) = before.iter().find(|b| b.name == route.name).filter(|_| rng.chance(60)) {
-                    *route = same.clone();
-                }
-            }
-        }
-        routes
-    }
-
     /// These, and the ones that are gone: what they owe is delivered too.
     fn all_of(&self, routes: &[Route]) -> Vec<Route> {
         let mut all = routes.to_vec();
-        for (i, name) in ["all", "kind", "large", "patient", "late"].iter().enumerate() {
+        for (i, name) in ROUTES.iter().enumerate() {
             if !all.iter().any(|r| r.name == *name) {
                 // Nobody matches it any more; it only delivers.
                 let none = json!({"type": ["no such type"]});
@@ -344,10 +350,11 @@ impl World {
     }
 
     fn life(&mut self, routes: &[Route], end: End) -> Life {
-        let order = |route: &Route| self.orders.get(&route.name).filter(|_| !self.broken.order).cloned();
-        let ordered = |route: &Route| Route { order: order(route), ..route.clone() };
+        let orders = if self.broken.order { BTreeMap::new() } else { self.orders.clone() };
         Life {
-            routes: routes.iter().map(ordered).collect(),
+            routes: ordered(routes.to_vec(), &orders),
+            orders,
+            made: Vec::new(),
             targets: self.targets.clone(),
             publishers: self.publishers.clone(),
             store: self.store.clone(),
@@ -366,8 +373,8 @@ impl World {
         }
     }
 
-    /// One life, up to its end; the store is what the next one finds.
-    fn live(&mut self, routes: &[Route], last: bool) {
+    /// One life, up to its end; the store is what the next one finds. The routes that it had at last.
+    fn live(&mut self, routes: &[Route], last: bool) -> Vec<Route> {
         let now = self.publishers.tick();
         self.targets.restarted(now);
         let end = match (last, self.rng.below(10)) {
@@ -397,7 +404,7 @@ impl World {
             }
             Err(wrong) => {
                 self.wrong.push(wrong);
-                return;
+                return life.routes;
             }
         };
         self.publishers.interrupted();
@@ -409,6 +416,7 @@ impl World {
             End::AllUnsyncedLost => self.store.lost_all_unsynced(lost),
         };
         self.store = Arc::new(store);
+        life.routes
     }
 
     /// The last life: everything is well, until nothing is owed. What is parked then.

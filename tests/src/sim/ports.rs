@@ -77,6 +77,11 @@ impl SimStore {
         &self.files
     }
 
+    /// Every call of the ledger fails from now on, in this life.
+    pub fn fail_ledger(&self) {
+        self.ledger.poison("the simulation says so");
+    }
+
     /// How many remnants its logs have.
     pub fn remnants(&self) -> u64 {
         let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);

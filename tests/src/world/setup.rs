@@ -133,6 +133,18 @@ pub struct Chronicle {
 impl Chronicle {
     /// From a moment between these two on, exactly these routes are there.
     pub fn change(&mut self, routes: &[Route], requested: Moment, confirmed: Moment) {
+        let open = self.routes.values_mut().flat_map(|(versions, _)| versions).filter(|v| v.confirmed == Moment::MAX);
+        // Whatever came of what was tried before, it is over now.
+        open.for_each(|v| v.confirmed = confirmed);
+        self.push(routes, requested, confirmed);
+    }
+
+    /// Exactly these routes may be there from this moment on: it was tried, and nobody knows what came of it.
+    pub fn tried(&mut self, routes: &[Route], requested: Moment) {
+        self.push(routes, requested, Moment::MAX);
+    }
+
+    fn push(&mut self, routes: &[Route], requested: Moment, confirmed: Moment) {
         let version = |wants: Wants| Version { requested, confirmed, wants };
         let now: BTreeMap<&str, &Route> = routes.iter().map(|r| (r.name.as_str(), r)).collect();
         for (name, (versions, pattern)) in &mut self.routes {

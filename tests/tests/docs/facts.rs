@@ -31,7 +31,7 @@ fn kinds_and_labels_of_the_page_are_those_of_the_exposition() {
     let stats = std::sync::Arc::new(Stats::default());
     stats.bus(&BusName::new("default").unwrap()).refuse(schemas::Code::new("x"));
     stats.route(&RouteName::new("orders").unwrap());
-    let text = gocoffee::admin::metrics::render(stats, None, Timestamp(0)).unwrap();
+    let text = gocoffee::admin::metrics::render(stats, None, std::sync::Arc::default(), Timestamp(0)).unwrap();
     let mut held = 0;
     for row in rows(&page("docs/metrics.md")).into_iter().filter(|row| row.len() == 4) {
         let (name, kind, labels) = (quoted(&row[0]).unwrap(), &row[1], &row[2]);

@@ -182,6 +182,23 @@ fn busy(code: Code, message: &str) -> Rejection {
     Rejection { code, place: Place::Event, message: message.into(), kind }
 }
 
+/// A moment between two batches in which nothing is appended.
+pub(super) struct Stand {
+    /// Answered with the offset that the next record will have at least.
+    pub stands: oneshot::Sender<Offset>,
+    /// Until this is over, however it ends.
+    pub until: oneshot::Receiver<()>,
+}
+
+impl Stand {
+    async fn keep(self, next: Offset) {
+        // Whoever asked may be gone: then it is over at once.
+        if self.stands.send(next).is_ok() {
+            self.until.await.unwrap_or_default();
+        }
+    }
+}
+
 /// The loop of one bus.
 pub(super) struct Appender {
     pub log: Arc<dyn Log>,
@@ -203,10 +220,19 @@ enum Found {
 
 impl Appender {
     /// Runs until it is closed and has answered what it took, or the log fails.
-    pub async fn run(mut self, mut rx: mpsc::Receiver<Submission>, close: CancellationToken) -> Result<(), Error> {
+    pub async fn run(
+        mut self,
+        mut rx: mpsc::Receiver<Submission>,
+        mut stands: mpsc::Receiver<Stand>,
+        close: CancellationToken,
+    ) -> Result<(), Error> {
         loop {
             let first = tokio::select! {
                 biased;
+                Some(stand) = stands.recv() => {
+                    stand.keep(self.log.bounds().1).await;
+                    continue;
+                }
                 first = rx.recv() => first,
                 () = close.cancelled(), if !rx.is_closed() => {
                     // Senders learn it at once; what they sent before is taken as ever.

@@ -12,7 +12,7 @@ use super::{
     Parts,
     gate::{Gates, Short},
     lane::Violation,
-    open::{Held, Job, Now, OpenSet, PageOf, Paged, Paused, RunAct, WalkOf, Walked, unanswered},
+    open::{Held, Job, Now, OpenSet, PageOf, Paged, Paused, Routes, RunAct, WalkOf, Walked, unanswered},
     replay,
     replies::{Answered, Doors},
     status,
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     clock::{Clock, Timestamp},
     codes,
-    id::{BusId, Epoch, LaneId, Offset, OrderKey, RouteId, RouteName, RunId},
+    id::{BusId, Epoch, LaneId, Offset, OrderKey, RouteId, RouteName, RunId, TargetName},
     replay::{Read, Run},
     reply::ReplyTo,
     retain::Backlog,
@@ -101,10 +101,27 @@ pub(super) enum Msg {
     },
     /// How many of these would be late, were they redriven.
     Late(Vec<DeadLetter>, oneshot::Sender<u64>),
+    /// The target of this name.
+    Target(TargetName, oneshot::Sender<Option<Arc<dyn Target>>>),
+    /// It was reached; answered with whether the next delivery goes sooner for it.
+    Reached(TargetName, oneshot::Sender<bool>),
+    /// From now on these routes deliver to these targets; answered with what is to be freed.
+    Revise {
+        revision: Box<Revision>,
+        reply: oneshot::Sender<(Routes, status::Static)>,
+    },
     Stop {
         deadline: Duration,
         done: oneshot::Sender<()>,
     },
+}
+
+/// What the dispatcher needs to know of another configuration.
+pub(super) struct Revision {
+    pub targets: Vec<Arc<dyn Target>>,
+    pub routes: Routes,
+    pub known: status::Static,
+    pub waiting_total_max: usize,
 }
 
 /// What becomes of dead letters.
@@ -165,7 +182,13 @@ impl Asked {
 }
 
 impl Dispatcher {
-    pub fn new(set: OpenSet, parts: &Parts, doors: Arc<Doors>, tx: mpsc::UnboundedSender<Msg>) -> Self {
+    pub fn new(
+        set: OpenSet,
+        known: status::Static,
+        parts: &Parts,
+        doors: Arc<Doors>,
+        tx: mpsc::UnboundedSender<Msg>,
+    ) -> Self {
         Dispatcher {
             set,
             epoch: parts.state.epoch,
@@ -174,7 +197,7 @@ impl Dispatcher {
             clock: parts.clock.clone(),
             running_ms_before: parts.state.running_ms,
             stats: parts.stats.clone(),
-            known: status::Static::new(parts),
+            known,
             doors,
             secret: parts.state.secret,
             witness: Witness::new(parts),
@@ -328,6 +351,14 @@ impl Dispatcher {
             Msg::Late(letters, reply) => {
                 let late = letters.iter().filter(|letter| self.set.is_late(letter)).count();
                 reply.send(u64::try_from(late).unwrap_or(u64::MAX)).unwrap_or_default();
+            }
+            Msg::Target(name, reply) => drop(reply.send(self.set.target_of(&name))),
+            Msg::Reached(name, reply) => drop(reply.send(self.set.reached(&name, now))),
+            Msg::Revise { revision, reply } => {
+                let Revision { targets, routes, known, waiting_total_max } = *revision;
+                self.set.waiting_total_max(waiting_total_max);
+                let former = (self.set.revise(targets, routes), std::mem::replace(&mut self.known, known));
+                drop(reply.send(former));
             }
             Msg::Stop { deadline, done } => self.stopping = Some((now.mono + deadline, done)),
         }

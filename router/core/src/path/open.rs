@@ -37,6 +37,12 @@ mod replies;
 /// What is a dead letter from its beginning.
 mod quarantined;
 
+/// Targets that somebody has looked at.
+mod probe;
+
+/// Other routes and targets, while it runs.
+mod revise;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
@@ -47,6 +53,7 @@ pub use self::replies::ANSWERS_BYTES_MAX;
 pub(super) use self::{
     ending::{CHANGES_MAX, Ending, Held, WalkOf, Walked},
     pause::Paused,
+    revise::Routes,
     runs::{RunAct, RunSeen},
 };
 use self::{
@@ -113,6 +120,8 @@ pub(super) struct Paged {
 
 struct Goal {
     target: Arc<dyn Target>,
+    /// It is not configured any more, and only its calls under way still end.
+    retired: bool,
     limits: BatchLimits,
     breaker: Breaker,
     pace: Option<Pace>,
@@ -125,11 +134,29 @@ struct Goal {
     later: Later,
 }
 
+impl Goal {
+    fn new(target: Arc<dyn Target>) -> Self {
+        Goal {
+            limits: target.limits(),
+            pace: target.limits().rate.map(Pace::new),
+            later: Later::new(target.limits().rate),
+            target,
+            retired: false,
+            breaker: Breaker::default(),
+            in_flight: 0,
+            successes: 0,
+            tried: false,
+            lanes: Vec::new(),
+            queue: VecDeque::new(),
+        }
+    }
+}
+
 /// See the module.
 pub(super) struct OpenSet {
     epochs: Epochs,
     limits: Limits,
-    routes: HashMap<RouteId, (Arc<Route>, Option<usize>)>,
+    routes: Routes,
     /// What an operator said last about delivering for a route.
     pauses: HashMap<RouteId, Pause>,
     targets: Vec<Goal>,
@@ -170,29 +197,13 @@ pub(super) struct OpenSet {
 }
 
 impl OpenSet {
-    pub fn new(
-        epochs: Epochs,
-        targets: Vec<Arc<dyn Target>>,
-        routes: Vec<(RouteId, Arc<Route>, Option<usize>)>,
-    ) -> Self {
-        let goal = |target: Arc<dyn Target>| Goal {
-            limits: target.limits(),
-            pace: target.limits().rate.map(Pace::new),
-            breaker: Breaker::default(),
-            in_flight: 0,
-            successes: 0,
-            tried: false,
-            lanes: Vec::new(),
-            queue: VecDeque::new(),
-            later: Later::new(target.limits().rate),
-            target,
-        };
+    pub fn new(epochs: Epochs, targets: Vec<Arc<dyn Target>>, routes: Routes) -> Self {
         OpenSet {
             epochs,
             limits: Limits::default(),
-            routes: routes.into_iter().map(|(id, route, target)| (id, (route, target))).collect(),
+            routes,
             pauses: HashMap::new(),
-            targets: targets.into_iter().map(goal).collect(),
+            targets: targets.into_iter().map(Goal::new).collect(),
             lanes: Vec::new(),
             index: HashMap::new(),
             planned: BTreeMap::new(),
@@ -335,6 +346,7 @@ impl OpenSet {
         let nameless = || (Arc::new(Route::nameless(id.route)), None);
         let (route, target) = self.routes.get(&id.route).cloned().unwrap_or_else(nameless);
         let route = if id.run == RunId(0) { route } else { Arc::new(route.for_run()) };
+        let target = target.and_then(|name| self.target_named(&name));
         let at = self.lanes.len();
         let mut lane = Lane::new(id, route, target, &self.limits);
         lane.pause = self.pauses.get(&id.route).copied();
@@ -643,7 +655,8 @@ impl OpenSet {
             self.settle(target, at, offset, outcome, now);
         }
         self.look_again(target, at);
-        if let Verdict::Opened(_) = verdict {
+        let retired = self.targets.get(target).is_some_and(|g| g.retired);
+        if let (Verdict::Opened(_), false) = (verdict, retired) {
             self.broken.insert(target);
         }
         if verdict == Verdict::Closed {
@@ -669,7 +682,7 @@ impl OpenSet {
         let successes = self.targets.get(target).map_or(0, |g| g.successes_of(id.run));
         count_attempt(&route, &outcome);
         let outcome = match outcome {
-            Outcome::Delivered { replies, .. } => return self.delivered(at, offset, replies, now),
+            Outcome::Delivered { replies, .. } => return self.delivered((target, at), offset, replies, now),
             failed => failed,
         };
         let Some(open) = lane.open.get_mut(&offset) else { return };
@@ -683,6 +696,11 @@ impl OpenSet {
         let age = pause::aged_from(pause, open.opened_ms).map_or(Duration::ZERO, |from| age(from, now));
         let settlement = settle::settle(&open.attempts, &outcome, &route.retry, age, now.jitter);
         lane.touched.push(offset);
+        if lane.target != Some(target) {
+            // What a former target says decides nothing: it is tried at the one that came in its place.
+            lane.set(offset, State::Ready);
+            return;
+        }
         match settlement {
             Settlement::Done => {
                 self.end(at, offset);
@@ -735,7 +753,14 @@ impl OpenSet {
     fn bury(&mut self, at: usize, offset: Offset, reason: schemas::Code, note: Box<str>, now: Now) {
         let goal = self.lanes.get(at).and_then(|l| l.target).and_then(|t| self.targets.get(t));
         // Asked before the delivery leaves the lane: without a target to name it stays owed.
-        let Some(target) = goal.map(|g| g.target.name().clone()) else { return };
+        let Some(target) = goal.map(|g| g.target.name().clone()) else {
+            // Its route was removed while its event was made ready for the target.
+            let sent = |lane: &&mut Lane| lane.open.get(&offset).is_some_and(|o| o.state == State::InFlight);
+            if let Some(lane) = self.lanes.get_mut(at).filter(sent) {
+                lane.set(offset, State::Ready);
+            }
+            return;
+        };
         let ordered = self.lanes.get(at).and_then(|l| l.open.get(&offset)).and_then(|o| Some((o.key?, o.late)));
         // Before it leaves the lane: its key may have to wait for it from now on.
         let order = ordered.and_then(|(key, late)| self.note_letter(at, (key, offset), late, reason, now));
@@ -808,7 +833,7 @@ impl OpenSet {
             events_per_second_max: g.limits.rate.map(|rate| rate.events_per_second_max.get()),
             paced: self.paced.contains(&at),
         };
-        self.targets.iter().enumerate().map(status).collect()
+        self.targets.iter().enumerate().filter(|(_, g)| !g.retired).map(status).collect()
     }
 
     /// Lanes with what they are doing.

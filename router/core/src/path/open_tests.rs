@@ -202,6 +202,7 @@ const LANES: u32 = 3;
 /// One life of the router between two crashes.
 struct Life {
     set: OpenSet,
+    targets: Vec<Arc<dyn Target>>,
     calls: Vec<(usize, usize, bool, Vec<Delivery>)>,
     reads: Vec<(usize, LaneId, PageOf, usize, Option<Paged>)>,
     walks: Vec<(usize, LaneId, WalkOf, usize, Option<Walked>)>,
@@ -240,12 +241,12 @@ impl World {
         }
     }
 
-    fn life(&mut self) -> Life {
-        let targets: Vec<Arc<dyn Target>> = (0..2)
-            .map(|i| {
-                Arc::new(Nobody(TargetName::new(&format!("t{i}")).unwrap(), 1 + i * 3, self.partial)) as Arc<dyn Target>
-            })
-            .collect();
+    fn target(&self, n: usize) -> Arc<dyn Target> {
+        Arc::new(Nobody(TargetName::new(&format!("t{n}")).unwrap(), 1 + n * 3, self.partial))
+    }
+
+    /// The routes, each with the target of this number, or without one.
+    fn routes(&self, target: impl Fn(u32) -> Option<u32>) -> Routes {
         let stats = Stats::default();
         let retry = RetryPolicy {
             attempts_max: 3,
@@ -257,11 +258,37 @@ impl World {
             let name = RouteName::new(&format!("r{n}")).unwrap();
             let stats = stats.route(&name);
             let backlog = if self.faulty { self.backlog(n) } else { BacklogLimits::default() };
-            let order = self.ordered.as_ref().map(|_| ordered::order(n, self.faulty));
+            let target = target(n).map(|t| TargetName::new(&format!("t{t}")).unwrap());
+            // As the path says it: one that is not configured has no order either.
+            let order = self.ordered.as_ref().filter(|_| target.is_some()).map(|_| ordered::order(n, self.faulty));
             let route = Route { name, retry, backlog, transform: None, reply: None, order, stats };
-            (RouteId(n), Arc::new(route), Some(n as usize % 2))
+            (RouteId(n), (Arc::new(route), target))
         };
-        let mut set = OpenSet::new(Epoch(1).into(), targets, (0..LANES).map(route).collect());
+        (0..LANES).map(route).collect()
+    }
+
+    /// Other targets, routes that go elsewhere, and routes that are gone; some of it stays.
+    fn revise(&mut self, life: &mut Life) {
+        for at in 0..2 {
+            if self.random.below(3) == 0 {
+                life.targets[at] = self.target(at);
+            }
+        }
+        let goes: Vec<Option<u32>> = (0..LANES)
+            .map(|n| match self.random.below(8) {
+                0 if self.faulty => None,
+                1 => Some(1 - n % 2),
+                _ => Some(n % 2),
+            })
+            .collect();
+        let routes = self.routes(|n| goes[n as usize]);
+        life.set.revise(life.targets.clone(), routes);
+    }
+
+    fn life(&mut self) -> Life {
+        let targets: Vec<Arc<dyn Target>> = (0..2).map(|i| self.target(i)).collect();
+        let routes = self.routes(|n| Some(n % 2));
+        let mut set = OpenSet::new(Epoch(1).into(), targets.clone(), routes);
         // More than the lanes keep when they are crowded out, so that the limit binds.
         let total_max = if self.crowded { 20 } else { 1_000 };
         let open_max = if self.crowded { 40 } else { 8 };
@@ -273,6 +300,7 @@ impl World {
         set.resume_keys(&self.ledger.key_states());
         Life {
             set,
+            targets,
             calls: vec![],
             reads: vec![],
             walks: vec![],
@@ -309,7 +337,10 @@ impl World {
                 lane.id,
                 lane.owed_bytes
             );
-            let Some(max) = lane.route.backlog.bytes_max.filter(|_| lane.route.backlog.then == Then::Hold) else {
+            let Some(max) =
+                lane.route.backlog.bytes_max.filter(|_| lane.route.backlog.then == Then::Hold && lane.target.is_some())
+            else {
+                assert!(!life.held.contains(&lane.id), "{:?} holds its bus, and nobody says so", lane.id);
                 continue;
             };
             let least = if life.held.contains(&lane.id) { max - max / 8 } else { 0 };
@@ -391,6 +422,7 @@ impl World {
             }
             9 => self.change_letters(life, now),
             10 => life.set.expire_old(now),
+            _ if self.random.below(4) == 0 => self.revise(life),
             _ if self.random.below(4) == 0 => {
                 let (route, paused) = (RouteId(self.random.below(LANES.into()) as u32), self.random.below(2) == 0);
                 life.set.pause(route, paused && self.faulty, now);
@@ -430,7 +462,8 @@ impl World {
 
     /// Redrives what the ledger shows as dead, or purges some of it: one change at a time, as the path does.
     fn change_letters(&mut self, life: &mut Life, now: Now) {
-        let mut letters: Vec<DeadLetter> = self.ledger.dead.values().cloned().collect();
+        let configured = |l: &&DeadLetter| life.set.routes[&l.id.lane.route].1.is_some();
+        let mut letters: Vec<DeadLetter> = self.ledger.dead.values().filter(configured).cloned().collect();
         if letters.is_empty() || life.changing.0 {
             return;
         }

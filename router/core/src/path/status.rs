@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Parts, RouteSpec,
+    RouteSpec, Topology,
     gate::Gates,
     lane::Lane,
     open::{OpenSet, RunSeen},
@@ -18,10 +18,10 @@ use crate::{
     quarantine,
     replay::Run,
     stats::{BusStatus, LaneStateName, RouteStatus, RunLaneStatus, RunStatus, Stats, Status},
-    store::{Log, Segment, SegmentKind},
+    store::{Log, Segment, SegmentKind, State},
 };
 
-/// What does not change while the router runs.
+/// What changes only with the configuration.
 pub(super) struct Static {
     buses: BTreeMap<BusId, BusName>,
     routes: Vec<Known>,
@@ -39,17 +39,14 @@ struct Known {
 }
 
 impl Static {
-    pub fn new(parts: &Parts) -> Self {
-        let state = &parts.state;
-        let specs: HashMap<&RouteName, &RouteSpec> = parts.topology.routes.iter().map(|r| (&r.name, r)).collect();
+    /// `places` are the routes on their buses that may be shown.
+    pub fn new(state: &State, topology: &Topology, places: &BTreeSet<(RouteId, BusId)>) -> Self {
+        let specs: HashMap<&RouteName, &RouteSpec> = topology.routes.iter().map(|r| (&r.name, r)).collect();
         let names: HashMap<RouteId, &RouteName> = state.routes.iter().map(|(name, id)| (*id, name)).collect();
         let buses: HashMap<BusId, &BusName> = state.buses.iter().map(|(name, id)| (*id, name)).collect();
         // A route that moved to another bus is there twice: on the old one it only owes.
-        let known: BTreeSet<(&RouteName, RouteId, BusId)> = (state.versions.iter().map(|v| (v.route, v.bus)))
-            .chain(state.lanes.iter().map(|l| (l.lane.route, l.lane.bus)))
-            .chain(parts.dead_letters.iter().map(|(lane, _)| (lane.route, lane.bus)))
-            .filter_map(|(route, bus)| Some((*names.get(&route)?, route, bus)))
-            .collect();
+        let known: BTreeSet<(&RouteName, RouteId, BusId)> =
+            places.iter().filter_map(|(route, bus)| Some((*names.get(route)?, *route, *bus))).collect();
         let one = |(name, id, bus): (&RouteName, RouteId, BusId)| {
             let spec = specs.get(name);
             let reads = spec.is_some_and(|s| Some(&&s.bus) == buses.get(&bus));

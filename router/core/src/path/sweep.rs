@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -58,9 +58,9 @@ pub(super) struct Sweeper {
     pub ledger: Arc<dyn Ledger>,
     pub logs: BTreeMap<BusId, Arc<dyn Log>>,
     pub names: HashMap<BusId, BusName>,
-    pub retention: HashMap<BusId, Retention>,
-    pub budget: DiskBudget,
-    pub letters: LetterLimits,
+    pub wishes: Wishes,
+    /// Other wishes, from the next round on.
+    pub renewed: watch::Receiver<Option<Wishes>>,
     pub every: Duration,
     pub epoch: Epoch,
     pub gates: Arc<Gates>,
@@ -72,6 +72,14 @@ pub(super) struct Sweeper {
     pub clock: Arc<dyn Clock>,
     pub stats: Arc<Stats>,
     pub state: State,
+}
+
+/// What is kept, and what may be used.
+#[derive(Clone)]
+pub(super) struct Wishes {
+    pub retention: HashMap<BusId, Retention>,
+    pub budget: DiskBudget,
+    pub letters: LetterLimits,
 }
 
 /// What it remembers from round to round.
@@ -99,6 +107,12 @@ impl Sweeper {
     /// Runs until it is stopped, or the store fails.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
         loop {
+            if self.renewed.has_changed().unwrap_or_default()
+                && let Some(wishes) = self.renewed.borrow_and_update().clone()
+            {
+                self.wishes = wishes;
+                self.state.letters_at = Duration::ZERO;
+            }
             self.round(&stop).await?;
             let short = self.state.level > Level::Calm || self.state.no_space;
             let every = if short { self.every.min(SHORT_EVERY) } else { self.every };
@@ -183,9 +197,9 @@ impl Sweeper {
         let mark = self.gates.space.mark();
         let usage = self.store.usage().await?;
         let used = usage.total();
-        let (level, over) = retain::level(&self.budget, used, usage.free, self.state.level);
+        let (level, over) = retain::level(&self.wishes.budget, used, usage.free, self.state.level);
         if level != self.state.level {
-            let (bytes_max, free, free_min) = (self.budget.bytes_max, usage.free, self.budget.free_min);
+            let (bytes_max, free, free_min) = (self.wishes.budget.bytes_max, usage.free, self.wishes.budget.free_min);
             match level {
                 Level::Full => {
                     tracing::warn!(code = %codes::DISK_FULL, used, bytes_max, free, free_min, "the disk is full: intake refuses, code disk-full");
@@ -209,18 +223,18 @@ impl Sweeper {
         if level != Level::Full && self.state.refuses.take().is_some() {
             self.stats.facts.tell(Fact::Resumed, self.clock.wall());
         }
-        let by_bytes = self.budget.bytes_max.map(|max| (max / 16 * 15).saturating_sub(used));
-        let by_free = usage.free.map(|free| free.saturating_sub(self.budget.free_min));
+        let by_bytes = self.wishes.budget.bytes_max.map(|max| (max / 16 * 15).saturating_sub(used));
+        let by_free = usage.free.map(|free| free.saturating_sub(self.wishes.budget.free_min));
         let left = by_bytes.into_iter().chain(by_free).min();
         let status = DiskStatus {
             used_bytes: used,
-            bytes_max: self.budget.bytes_max,
+            bytes_max: self.wishes.budget.bytes_max,
             free_bytes: usage.free,
-            free_bytes_min: self.budget.free_min,
+            free_bytes_min: self.wishes.budget.free_min,
             level,
             refuses: self.state.refuses.clone(),
         };
-        self.gates.space.reserve(retain::reserve(&self.budget, usage.free));
+        self.gates.space.reserve(retain::reserve(&self.wishes.budget, usage.free));
         self.gates.space.measured(status, mark, room(level, left));
         Ok(over)
     }
@@ -273,7 +287,7 @@ impl Sweeper {
             };
             let stuck = self.state.stuck.contains(bus) || self.state.cramped.contains(bus);
             let segments = log.segments().into_iter().filter(|_| !stuck);
-            let retention = self.retention.get(bus).copied().unwrap_or_default();
+            let retention = self.wishes.retention.get(bus).copied().unwrap_or_default();
             BusNow { bus: *bus, retention, pieces: segments.map(piece).collect() }
         };
         self.logs.iter().map(bus).collect()
@@ -342,7 +356,7 @@ impl Sweeper {
     }
 
     fn give_way(&mut self, over: u64, backlogs: &[Backlog]) {
-        match retain::give_way(over, backlogs, self.state.letters_bytes, &self.letters) {
+        match retain::give_way(over, backlogs, self.state.letters_bytes, &self.wishes.letters) {
             GiveWay::Convert(route, bytes) => {
                 tracing::warn!(code = %codes::DISK_FULL, %route, bytes, "the disk is full: the oldest of what this route is owed becomes dead letters, reason no-space");
                 self.stats.disk.conversions.add(1);
@@ -374,7 +388,7 @@ impl Sweeper {
             return Ok(());
         }
         let now = self.clock.wall();
-        let cutoff = self.letters.age_max.map(|age| Timestamp(now.0.saturating_sub(micros(age))));
+        let cutoff = self.wishes.letters.age_max.map(|age| Timestamp(now.0.saturating_sub(micros(age))));
         let mut book = LetterBook::default();
         let mut old = 0;
         let mut page = Page { after: None, count_max: LETTERS_PAGE };
@@ -392,7 +406,7 @@ impl Sweeper {
             tracing::warn!(code = %codes::LETTERS_ENDED, count = old, "dead letters ended: older than dead_letters.age_max");
         }
         let mut bytes = book.bytes();
-        if let Some(excess) = self.letters.bytes_max.and_then(|max| book.excess(max)) {
+        if let Some(excess) = self.wishes.letters.bytes_max.and_then(|max| book.excess(max)) {
             let (count, ended) = self.end_oldest(excess).await?;
             bytes = bytes.saturating_sub(ended);
             tracing::warn!(code = %codes::LETTERS_ENDED, count, bytes = ended, "dead letters ended, the oldest: more than dead_letters.bytes_max");
@@ -400,8 +414,9 @@ impl Sweeper {
         self.state.letters_bytes = bytes;
         let took = self.clock.monotonic().saturating_sub(started);
         // By age they are looked at so often that they go at most a hundredth too late.
-        let by_age = self.letters.age_max.map_or(Duration::MAX, |age| age / 100).max(self.every);
-        let pause = if self.letters.bytes_max.is_some() { self.every } else { by_age.min(Duration::from_secs(3600)) };
+        let by_age = self.wishes.letters.age_max.map_or(Duration::MAX, |age| age / 100).max(self.every);
+        let pause =
+            if self.wishes.letters.bytes_max.is_some() { self.every } else { by_age.min(Duration::from_secs(3600)) };
         self.state.letters_at = self.clock.monotonic() + pause.max(took * SHARE);
         Ok(())
     }

@@ -113,6 +113,13 @@ impl Breaker {
         }
     }
 
+    /// The target was found to work again: the next delivery is sent as a probe at once. Whether it was open.
+    pub fn probe_due(&mut self, now: Duration) -> bool {
+        let Some(opening) = self.opening.as_mut().filter(|o| !o.probing) else { return false };
+        opening.until = opening.until.min(now);
+        true
+    }
+
     /// Takes an attempt into account; `jitter` in `0.0..1.0`.
     pub fn judge(&mut self, seen: Seen<'_>, now: Duration, jitter: f64) -> Verdict {
         match seen.outcome {

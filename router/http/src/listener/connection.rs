@@ -38,6 +38,8 @@ use crate::{codes, endpoint::Body};
 const LINGER_MAX: Duration = Duration::from_secs(1);
 /// Bytes of it.
 const LINGER_BYTES_MAX: usize = 4 << 20;
+/// How long an idle connection is left open at a stop, so that a request that is on its way is answered.
+const STOP_GRACE: Duration = Duration::from_millis(500);
 /// The deadlines of a connection are looked at this often, at most and at least.
 const TICK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(5));
 
@@ -313,6 +315,7 @@ pub(super) async fn drive<S>(
     S: HttpService<hyper::body::Incoming, ResBody = Body, Error = std::convert::Infallible>,
 {
     let mut ticks = ticks(limits);
+    let mut leave_at: Option<Instant> = None;
     loop {
         tokio::select! {
             biased;
@@ -325,10 +328,19 @@ pub(super) async fn drive<S>(
             () = stop.cancelled(), if !watch.is_stopping() => {
                 watch.stopping.store(true, Ordering::Relaxed);
                 if watch.is_idle() {
+                    // A request may be on its way: it is told to leave, which is more than a reset says.
+                    leave_at = Some(Instant::now() + STOP_GRACE);
+                } else {
+                    // What is under way ends, and nothing follows it.
+                    Pin::new(&mut conn).graceful_shutdown();
+                }
+            }
+            () = tokio::time::sleep_until(leave_at.unwrap_or_else(Instant::now)), if leave_at.is_some() => {
+                if watch.is_idle() {
                     return;
                 }
-                // What is under way ends, and nothing follows it.
-                Pin::new(&mut conn).graceful_shutdown();
+                // Its answer says that the connection closes.
+                leave_at = None;
             }
             _ = ticks.tick() => match watch.overdue(limits) {
                 Some(Overdue::Head) => {

@@ -18,7 +18,16 @@ impl Kept {
     pub async fn open(&self) -> Arc<dyn Store> {
         match self {
             Kept::Memory(store) => store.clone(),
-            Kept::Disk(dir) => Arc::new(DiskStore::open(dir.path(), Options::default()).await.unwrap()),
+            Kept::Disk(dir) => {
+                // What a dropped path had under way holds the folder for a moment longer.
+                for _ in 0..500 {
+                    match DiskStore::open(dir.path(), Options::default()).await {
+                        Err(router_store::store::Error::Lock(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+                        opened => return Arc::new(opened.unwrap()),
+                    }
+                }
+                panic!("the folder stays locked");
+            }
         }
     }
 }

@@ -210,6 +210,17 @@ impl OpenSet {
         }
     }
 
+    /// A lane that holds its bus, and whose route does not say so any more, holds it no longer.
+    pub(super) fn let_go(&mut self, at: usize) {
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        let backlog = lane.route.backlog;
+        let holds = backlog.then == Then::Hold && backlog.bytes_max.is_some() && lane.target.is_some();
+        if lane.ending.held && !holds {
+            lane.ending.held = false;
+            self.held.push(Held { lane: lane.id, route: lane.route.name.clone(), full: None });
+        }
+    }
+
     /// Lanes that reached or left their limit since it was asked last.
     pub fn take_held(&mut self) -> Vec<Held> {
         std::mem::take(&mut self.held)

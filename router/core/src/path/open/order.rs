@@ -58,7 +58,7 @@ impl Lane {
     }
 
     /// Whether its keys wait for their dead letters.
-    fn holds(&self) -> bool {
+    pub fn holds(&self) -> bool {
         self.route.order.as_ref().is_some_and(|order| order.holds())
     }
 
@@ -336,6 +336,47 @@ impl OpenSet {
                 Some(letters) => Change::PutKey(id, key, letters),
                 None => Change::DropKey(id, key),
             });
+        }
+    }
+
+    /// What is in memory and has no key gets the one that its route orders by now: the route keeps an order since
+    /// then, or it was not configured when it was read in. What was tried before keeps what it had.
+    pub(super) fn rekey(&mut self, at: usize) {
+        let Some(lane) = self.lanes.get(at) else { return };
+        let Some(order) = lane.route.order.clone() else { return };
+        let keyless = |offset: &Offset| {
+            let open = lane.open.get(offset).filter(|open| open.key.is_none())?;
+            Some((*offset, order.key(&open.event)?))
+        };
+        let keyed: Vec<(Offset, OrderKey)> = lane.ready.iter().filter_map(keyless).collect();
+        for (offset, key) in keyed {
+            let Some(lane) = self.lanes.get_mut(at) else { return };
+            if let Some(open) = lane.open.get_mut(&offset) {
+                open.key = Some(key);
+            }
+            if lane.parks(key) {
+                // It was read from behind what is parked.
+                self.put_under(at, key, offset);
+            } else if !lane.keys().seat(key, offset, false) {
+                lane.set(offset, State::Behind);
+            }
+        }
+    }
+
+    /// The route does not say `hold` any more: no key waits for its dead letters.
+    pub(super) fn hold_no_more(&mut self, at: usize) {
+        let Some(keys) = self.lanes.get_mut(at).and_then(|lane| lane.keys.as_mut()) else { return };
+        let held: Vec<OrderKey> = keys.all.iter().filter(|(_, key)| key.held()).map(|(key, _)| *key).collect();
+        for key in &held {
+            if let Some(letters) = keys.all.get_mut(key).and_then(|key| key.letters.as_mut()) {
+                letters.holding = 0;
+            }
+            keys.noted.insert(*key);
+            keys.unstick(*key);
+        }
+        self.dirty.insert(at);
+        for key in held {
+            self.take_turn(at, key);
         }
     }
 

@@ -42,7 +42,7 @@ fn bytes_of(replies: &[RawEvent]) -> usize {
 
 impl OpenSet {
     /// The target has it. Where its answer holds events that are taken in, that comes first.
-    pub(super) fn delivered(&mut self, at: usize, offset: Offset, replies: Vec<RawEvent>, now: Now) {
+    pub(super) fn delivered(&mut self, (target, at): (usize, usize), offset: Offset, replies: Vec<RawEvent>, now: Now) {
         let Some(lane) = self.lanes.get(at) else { return };
         let (route, run) = (lane.route.clone(), lane.id.run);
         let count = u64::try_from(replies.len()).unwrap_or(u64::MAX);
@@ -51,7 +51,7 @@ impl OpenSet {
             None => route.stats.replies_ignored.add(count),
             // Counted with the run's deliveries.
             Some(_) if !self.admits(run) => {}
-            Some(_) => return self.take_first(at, offset, replies),
+            Some(_) => return self.take_first((target, at), offset, replies),
         }
         self.done(at, offset, count, now);
     }
@@ -75,10 +75,10 @@ impl OpenSet {
         self.delivered_by_run(id, left);
     }
 
-    fn take_first(&mut self, at: usize, offset: Offset, replies: Vec<RawEvent>) {
+    fn take_first(&mut self, (target, at): (usize, usize), offset: Offset, replies: Vec<RawEvent>) {
         let Some(lane) = self.lanes.get(at) else { return };
         let Some(open) = lane.open.get(&offset) else { return };
-        let Some(goal) = lane.target.and_then(|t| self.targets.get(t)) else { return };
+        let Some(goal) = self.targets.get(target) else { return };
         self.answers.count += 1;
         self.answers.bytes += bytes_of(&replies);
         self.answers.next.push_back(Answered {

@@ -46,7 +46,7 @@ pub(super) struct Runs {
     /// Those that are not kept any more.
     dropped: Vec<RunId>,
     /// Targets whose breaker for replays is not closed.
-    broken: BTreeSet<usize>,
+    pub(super) broken: BTreeSet<usize>,
     age_max: Duration,
     stats: Arc<ReplayStats>,
 }
@@ -548,7 +548,9 @@ impl OpenSet {
         }
         match verdict {
             Verdict::Opened(_) => {
-                self.runs.broken.insert(target);
+                if self.targets.get(target).is_some_and(|goal| !goal.retired) {
+                    self.runs.broken.insert(target);
+                }
             }
             Verdict::Closed => {
                 self.runs.broken.remove(&target);

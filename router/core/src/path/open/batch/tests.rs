@@ -73,7 +73,11 @@ impl Sim {
             name,
         });
         let target: Arc<dyn Target> = Arc::new(Batches(TargetName::new("t").unwrap(), limits));
-        let mut set = OpenSet::new(Epoch(1).into(), vec![target], vec![(RouteId(1), route, Some(0))]);
+        let mut set = OpenSet::new(
+            Epoch(1).into(),
+            vec![target],
+            std::collections::HashMap::from([(RouteId(1), (route, Some(TargetName::new("t").unwrap())))]),
+        );
         set.limits = Limits::default();
         let (mono, calls, delivered) = (Duration::from_secs(1), Vec::new(), BTreeMap::new());
         Sim { set, stats, mono, tail: 0, calls, delivered, parked: BTreeSet::new() }
