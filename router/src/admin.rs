@@ -50,6 +50,9 @@ mod replay;
 /// The configuration, read again.
 mod reload;
 
+/// What routes are owed, given up.
+mod skip;
+
 /// Targets, looked at.
 mod targets;
 
@@ -127,6 +130,8 @@ fn handler(op: Operation) -> MethodRouter<Arc<Api>> {
         Operation::Routes => routing::on(on, routes::list),
         Operation::PauseRoute => routing::on(on, routes::pause),
         Operation::ResumeRoute => routing::on(on, routes::resume),
+        Operation::SkipRoute => routing::on(on, skip::skip),
+        Operation::DropRoute => routing::on(on, skip::drop),
         Operation::Targets => routing::on(on, targets::list),
         Operation::ProbeTarget => routing::on(on, targets::probe),
         Operation::Reload => routing::on(on, reload::reload),

@@ -60,6 +60,8 @@ schemas::codes! {
     STORE_IN_MEMORY = "R0037",
     KEYS_NOT_READ = "R0038",
     NO_SUCH_TARGET = "no-such-target",
+    ROUTE_CONFIGURED = "route-configured",
+    ROUTE_BUS = "route-bus",
     NO_FILE = "no-file",
     RELOAD_REFUSED = "reload-refused",
     TARGET = "target",

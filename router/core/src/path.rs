@@ -45,6 +45,9 @@ mod edit;
 
 /// What targets answer with, on its way into the logs.
 mod replies;
+/// What routes are owed, given up.
+mod skip;
+
 /// Targets: looked at.
 mod targets;
 
@@ -81,6 +84,7 @@ pub use self::{
     replies::Quarantine,
     revise::{ReviseError, Revised},
     routes::RouteChanged,
+    skip::{SkipError, Skipped},
     targets::Probed,
 };
 use self::{

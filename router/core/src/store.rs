@@ -591,6 +591,9 @@ pub trait Ledger: Send + Sync + 'static {
     /// Entries of a lane that are due at `now`, earliest first.
     async fn due(&self, lane: LaneId, now: Timestamp, count_max: usize) -> Result<Vec<Pending>, Error>;
 
+    /// Entries of a lane that wait for their next try, by due time, then offset, from there on.
+    async fn waiting(&self, lane: LaneId, from: (Timestamp, Offset), count_max: usize) -> Result<Vec<Pending>, Error>;
+
     /// Parked entries of a lane from a key and an offset on up to before another, by key, then offset.
     async fn parked(
         &self,

@@ -51,6 +51,10 @@ operations! {
     PauseRoute = "pauseRoute", POST "/api/routes/pause";
     /// Delivers for a route again.
     ResumeRoute = "resumeRoute", POST "/api/routes/resume";
+    /// Ends what a route is owed before a place.
+    SkipRoute = "skipRoute", POST "/api/routes/skip";
+    /// Ends all that an orphaned route owes.
+    DropRoute = "dropRoute", POST "/api/routes/drop";
     /// Where events go.
     Targets = "targets", GET "/api/targets";
     /// Looks whether a target can be reached.

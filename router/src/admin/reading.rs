@@ -219,7 +219,7 @@ fn subject(
 }
 
 /// `earliest`, `latest`, an offset, or the time of an append.
-async fn position(archive: &Archive, text: &str) -> Result<Offset, Refusal> {
+pub(super) async fn position(archive: &Archive, text: &str) -> Result<Offset, Refusal> {
     match text {
         "earliest" => Ok(archive.bounds().0),
         "latest" => Ok(archive.bounds().1),

@@ -171,6 +171,48 @@ pub struct OneRoute {
     pub route: String,
 }
 
+/// Body of `POST /api/routes/skip`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SkipRoute {
+    /// The route.
+    pub route: String,
+    /// What lies before it ends: `end`, an offset, or the time of an append.
+    pub to: String,
+    /// The bus, where it is not the one that the route reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bus: Option<String>,
+    /// Count only.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Body of `POST /api/routes/drop`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DropRoute {
+    /// The route.
+    pub route: String,
+    /// Count only.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What was given up; with `dry_run`, what would be.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Skipped {
+    /// The route.
+    pub route: String,
+    /// Nothing was changed.
+    pub dry_run: bool,
+    /// Deliveries that ended, without a dead letter.
+    pub ended: u64,
+    /// Events that were not matched yet: what they would be owed ends too.
+    pub unmatched: u64,
+    /// Below which offset of which bus.
+    pub below: std::collections::BTreeMap<String, u64>,
+}
+
 /// `GET /api/targets`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Targets {

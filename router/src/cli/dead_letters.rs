@@ -384,7 +384,7 @@ async fn purge(args: PurgeArgs) -> Done {
     let api = Api::new(&args.admin)?;
     let asked: Which = args.chosen.which()?;
     let trial: Purged = api.post(Operation::PurgeDeadLetters, &Which { dry_run: true, ..asked.clone() }).await?;
-    if !args.dry_run && trial.purged > 1 && !args.yes && !confirmed(trial.purged)? {
+    if !args.dry_run && trial.purged > 1 && !args.yes && !confirmed(&format!("{} dead letters", count(trial.purged)))? {
         return Ok(Exit::No);
     }
     let done: Purged = if args.dry_run { trial } else { api.post(Operation::PurgeDeadLetters, &asked).await? };
@@ -399,13 +399,12 @@ async fn purge(args: PurgeArgs) -> Done {
 }
 
 /// Asks who sits at the terminal; without one nobody can say yes.
-fn confirmed(n: u64) -> Result<bool, Failure> {
-    let n = count(n);
+pub(super) fn confirmed(what: &str) -> Result<bool, Failure> {
     if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
-        let message = format!("{n} dead letters would be ended for good; give --yes, or see --dry-run");
+        let message = format!("{what} would be ended for good; give --yes, or see --dry-run");
         return Err(Failure::new(Exit::Usage, codes::NEEDS_YES, message));
     }
-    eprint!("end {n} dead letters for good? [y/N] ");
+    eprint!("end {what} for good? [y/N] ");
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
     read.map_err(|e| Failure::new(Exit::No, codes::INPUT_UNREADABLE, format!("the answer cannot be read: {e}")))?;

@@ -521,6 +521,14 @@ impl Ledger for MemoryLedger {
         })
     }
 
+    async fn waiting(&self, lane: LaneId, from: (Timestamp, Offset), count_max: usize) -> Result<Vec<Pending>, Error> {
+        let range = (lane, from.0, from.1)..=(lane, Timestamp(u64::MAX), Offset(u64::MAX));
+        self.read(|c| {
+            let entries = c.due.range(range).filter_map(|(lane, _, offset)| c.pending.get(&(*lane, *offset)));
+            entries.take(count_max).cloned().collect()
+        })
+    }
+
     async fn next_due(&self, lane: LaneId, after: Timestamp) -> Result<Option<Timestamp>, Error> {
         let Some(from) = after.0.checked_add(1) else { return self.check().map(|()| None) };
         let range = (lane, Timestamp(from), Offset(0))..=(lane, Timestamp(u64::MAX), Offset(u64::MAX));

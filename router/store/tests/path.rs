@@ -37,6 +37,10 @@ mod control;
 #[path = "path/reload.rs"]
 mod reload;
 
+/// With deliveries that operators give up.
+#[path = "path/skip.rs"]
+mod skip;
+
 /// With budgets.
 #[path = "path/space.rs"]
 mod space;

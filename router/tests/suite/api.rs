@@ -200,6 +200,20 @@ async fn every_answer_is_what_the_document_says() {
         }
         assert_eq!(held.call(act, "", Some(json!({"rute": "orders"}))).await["code"], "body");
     }
+    for (asked, code) in [
+        (json!({"route": "orders", "to": "end", "dry_run": true}), None),
+        (json!({"route": "orders", "to": "0"}), None),
+        (json!({"route": "orders", "to": "somewhere"}), Some("position")),
+        (json!({"route": "orders", "to": "end", "bus": "other"}), Some("route-bus")),
+        (json!({"route": "nowhere", "to": "end"}), Some("no-such-route")),
+        (json!({"route": "X", "to": "end"}), Some("route")),
+        (json!({"route": "orders"}), Some("body")),
+    ] {
+        assert_eq!(held.call(SkipRoute, "", Some(asked)).await["code"].as_str(), code);
+    }
+    for (route, code) in [("orders", "route-configured"), ("nowhere", "no-such-route"), ("X", "route")] {
+        assert_eq!(held.call(DropRoute, "", Some(json!({"route": route}))).await["code"], code);
+    }
     for act in [RedriveDeadLetters, PurgeDeadLetters] {
         for (which, code) in [
             (json!({}), "selection"),

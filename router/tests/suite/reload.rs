@@ -198,6 +198,11 @@ async fn process_takes_another_file_without_dropping_a_connection() {
     assert!(exit == 0 && said.contains("sink") && said.contains("closed"), "{said}");
     assert_eq!(cli(&["targets", "probe", "sink"]).await, (0, "reached: sink\n".into()));
     assert_eq!(cli(&["targets", "probe", "nowhere"]).await.0, 1);
+    let (exit, said) = cli(&["routes", "skip", "orders", "--to", "end", "--dry-run"]).await;
+    assert!(exit == 0 && said.contains("would be skipped: "), "{said}");
+    assert_eq!(cli(&["routes", "skip", "orders", "--to", "nowhere"]).await.0, 2);
+    let (exit, said) = cli(&["routes", "drop", "orders", "--yes"]).await;
+    assert!(exit == 1 && said.contains("error[route-configured]"), "{said}");
     std::fs::write(&config, text(&there.url, "")).unwrap();
     let (exit, said) = cli(&["reload"]).await;
     assert_eq!((exit, said.as_str()), (0, "nothing changes\nreloaded\n"));

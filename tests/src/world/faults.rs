@@ -255,6 +255,10 @@ impl Ledger for LateLedger {
         self.0.due(lane, now, count_max).await
     }
 
+    async fn waiting(&self, lane: LaneId, from: (Timestamp, Offset), count_max: usize) -> Result<Vec<Pending>, Error> {
+        self.0.waiting(lane, from, count_max).await
+    }
+
     async fn parked(
         &self,
         lane: LaneId,

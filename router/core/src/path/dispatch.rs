@@ -12,9 +12,10 @@ use super::{
     Parts,
     gate::{Gates, Short},
     lane::Violation,
-    open::{Held, Job, Now, OpenSet, PageOf, Paged, Paused, Routes, RunAct, WalkOf, Walked, unanswered},
+    open::{Held, Job, Now, OpenSet, PageOf, Paged, Paused, Routes, RunAct, SkipAt, WalkOf, Walked, unanswered},
     replay,
     replies::{Answered, Doors},
+    skip::{Placed, Skips},
     status,
     witness::Witness,
 };
@@ -101,6 +102,15 @@ pub(super) enum Msg {
     },
     /// How many of these would be late, were they redriven.
     Late(Vec<DeadLetter>, oneshot::Sender<u64>),
+    /// Where a route reads, or owes something.
+    Places(RouteName, oneshot::Sender<Vec<Placed>>),
+    /// What these lanes of a route owe below these offsets ends; answered with how many did once that is durable.
+    /// `None` when it was asked of a route that is not configured, and it is.
+    Skip {
+        lanes: Vec<(LaneId, Offset)>,
+        orphaned: bool,
+        reply: oneshot::Sender<Option<u64>>,
+    },
     /// The target of this name.
     Target(TargetName, oneshot::Sender<Option<Arc<dyn Target>>>),
     /// It was reached; answered with whether the next delivery goes sooner for it.
@@ -151,6 +161,7 @@ pub(super) struct Dispatcher {
     jitter: Jitter,
     tasks: JoinSet<()>,
     commit: Commit,
+    skips: Skips,
     stopping: Option<(Duration, oneshot::Sender<()>)>,
 }
 
@@ -207,6 +218,7 @@ impl Dispatcher {
             jitter: Jitter(parts.clock.seed()),
             tasks: JoinSet::new(),
             commit: Commit::default(),
+            skips: Skips::default(),
             stopping: None,
         }
     }
@@ -228,6 +240,9 @@ impl Dispatcher {
                 while let Some(job) = self.set.next_job(now) {
                     self.start(job);
                 }
+            }
+            for (reply, ended) in self.skips.over(self.set.take_skipped()) {
+                self.commit.waiting.push(Asked::new(reply, Some(ended)));
             }
             self.commit(now)?;
             if self.stopped(now) {
@@ -352,6 +367,8 @@ impl Dispatcher {
                 let late = letters.iter().filter(|letter| self.set.is_late(letter)).count();
                 reply.send(u64::try_from(late).unwrap_or(u64::MAX)).unwrap_or_default();
             }
+            Msg::Places(route, reply) => drop(reply.send(self.known.places(&route))),
+            Msg::Skip { lanes, orphaned, reply } => self.skips.begin(&mut self.set, lanes, orphaned, reply),
             Msg::Target(name, reply) => drop(reply.send(self.set.target_of(&name))),
             Msg::Reached(name, reply) => drop(reply.send(self.set.reached(&name, now))),
             Msg::Revise { revision, reply } => {
@@ -496,8 +513,10 @@ impl Dispatcher {
                 self.tasks.spawn(async move {
                     let entries = match what {
                         WalkOf::Ready(from) => ledger.ready(id, from, count_max).await,
+                        WalkOf::Skip(SkipAt::Ready(from)) => ledger.ready(id, from, count_max).await,
+                        WalkOf::Skip(SkipAt::Waiting(due, from)) => ledger.waiting(id, (due, from), count_max).await,
                         WalkOf::Waiting => ledger.due(id, Timestamp(u64::MAX), count_max).await,
-                        WalkOf::Parked(key, from) => {
+                        WalkOf::Parked(key, from) | WalkOf::Skip(SkipAt::Parked(key, from)) => {
                             let end = (OrderKey(u64::MAX), Offset(u64::MAX));
                             ledger.parked(id, (key, from)..end, count_max).await
                         }

@@ -43,6 +43,9 @@ mod probe;
 /// Other routes and targets, while it runs.
 mod revise;
 
+/// What operators give up.
+mod skip;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
@@ -55,6 +58,7 @@ pub(super) use self::{
     pause::Paused,
     revise::Routes,
     runs::{RunAct, RunSeen},
+    skip::{SkipAt, SkipOver},
 };
 use self::{
     pace::Pace,
@@ -186,6 +190,8 @@ pub(super) struct OpenSet {
     held: Vec<Held>,
     runs: Runs,
     answers: Answers,
+    /// Skips that are over.
+    skipped: Vec<SkipOver>,
     /// The internal route of the quarantine.
     internal: Option<RouteId>,
     changes: Vec<Change>,
@@ -220,6 +226,7 @@ impl OpenSet {
             held: Vec::new(),
             runs: Runs::default(),
             answers: Answers::default(),
+            skipped: Vec::new(),
             internal: None,
             changes: Vec::new(),
             fresh: 0,
@@ -287,6 +294,9 @@ impl OpenSet {
 
     fn open(&mut self, id: LaneId, record: &Record, now: Now) {
         let (at, room) = (self.lane(id), self.has_room());
+        if self.lanes.get(at).is_some_and(|lane| lane.skips(record.offset)) {
+            return self.skip_unopened(at);
+        }
         let Some(lane) = self.lanes.get_mut(at) else { return };
         lane.opened += 1;
         lane.own(body_bytes(&record.event));
@@ -417,7 +427,9 @@ impl OpenSet {
 
     fn page(&mut self, at: usize, now: Now) -> Option<Job> {
         let committed = self.committed;
-        let lane = self.lanes.get(at).filter(|l| self.run_sends(l.id.run))?;
+        // While deliveries of it are skipped, nothing is read in behind the walk.
+        let reads = |l: &&Lane| self.run_sends(l.id.run) && l.ending.skip.is_none();
+        let lane = self.lanes.get(at).filter(reads)?;
         let (ready, from) = (lane.page_ready(committed, &self.limits), lane.ledger_from);
         let (what, count) = if lane.page_due(committed, now.wall, &self.limits) {
             (PageOf::Due(now.wall), DUE_PAGE)
@@ -696,6 +708,10 @@ impl OpenSet {
         let age = pause::aged_from(pause, open.opened_ms).map_or(Duration::ZERO, |from| age(from, now));
         let settlement = settle::settle(&open.attempts, &outcome, &route.retry, age, now.jitter);
         lane.touched.push(offset);
+        if self.skip_open(at, offset) {
+            return;
+        }
+        let Some(lane) = self.lanes.get_mut(at) else { return };
         if lane.target != Some(target) {
             // What a former target says decides nothing: it is tried at the one that came in its place.
             lane.set(offset, State::Ready);

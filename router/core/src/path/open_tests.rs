@@ -148,7 +148,7 @@ impl Model {
 
     fn walk(&self, id: LaneId, what: WalkOf, count_max: usize) -> Walked {
         let what_page = match what {
-            WalkOf::Parked(key, from) => {
+            WalkOf::Parked(key, from) | WalkOf::Skip(SkipAt::Parked(key, from)) => {
                 let all = self.entries.values().filter(|p| p.lane == id && p.place().parked_under().is_some());
                 let mut all: Vec<Pending> = all.filter(|p| (p.key, p.offset) >= (Some(key), from)).cloned().collect();
                 all.sort_by_key(|p| (p.key, p.offset));
@@ -158,6 +158,16 @@ impl Model {
             }
             WalkOf::Key(key, from, below) => PageOf::Key(key, from, below),
             WalkOf::Ready(from) => PageOf::Ready(from),
+            WalkOf::Skip(SkipAt::Ready(from)) => PageOf::Ready(from),
+            WalkOf::Skip(SkipAt::Waiting(due, from)) => {
+                let all = self.entries.values().filter(|p| p.lane == id);
+                let mut all: Vec<Pending> =
+                    all.filter(|p| p.due.is_some_and(|d| (d, p.offset) >= (due, from))).cloned().collect();
+                all.sort_by_key(|p| (p.due, p.offset));
+                let exhausted = all.len() < count_max;
+                all.truncate(count_max);
+                return Walked { what, entries: all, exhausted };
+            }
             WalkOf::Waiting => PageOf::Due(Timestamp(u64::MAX)),
         };
         let Paged { entries, exhausted, .. } = self.read(id, what_page, count_max);

@@ -11,6 +11,7 @@ use super::{
     gate::Gates,
     lane::Lane,
     open::{OpenSet, RunSeen},
+    skip::Placed,
 };
 use crate::{
     clock::Timestamp,
@@ -56,6 +57,17 @@ impl Static {
             buses: buses.iter().map(|(id, name)| (*id, (*name).clone())).collect(),
             routes: known.into_iter().map(one).collect(),
         }
+    }
+
+    /// Where a route reads, or owed something at the start.
+    pub fn places(&self, route: &RouteName) -> Vec<Placed> {
+        let mine = self.routes.iter().filter(|known| known.name == *route);
+        let placed = |known: &Known| {
+            let lane = LaneId { bus: known.bus, route: known.id, run: RunId(0) };
+            let (reads, configured) = (known.reads, known.target.is_some());
+            Some(Placed { lane, bus: self.buses.get(&known.bus)?.clone(), reads, configured })
+        };
+        mine.filter_map(placed).collect()
     }
 
     pub fn take(

@@ -262,6 +262,15 @@ pub async fn due_lists_the_earliest_first_up_to_now<F: LedgerForm>() {
     assert_eq!(due(ledger, lane(1), u64::MAX).await.len(), 5);
     let two = ledger.due(lane(1), Timestamp(1000), 2).await.unwrap();
     assert_eq!(two, [pending(lane(1), 5, Some(70)), pending(lane(1), 2, Some(100))]);
+    let from = async |due: u64, offset: u64, count_max| {
+        let found = ledger.waiting(lane(1), (Timestamp(due), Offset(offset)), count_max).await.unwrap();
+        found.iter().map(|p| p.offset.0).collect::<Vec<_>>()
+    };
+    assert_eq!(from(0, 0, 9).await, [5, 2, 9, 8, 7]);
+    assert_eq!(from(100, 2, 2).await, [2, 9], "from a place on, itself included");
+    assert_eq!(from(100, 3, 9).await, [9, 8, 7]);
+    assert_eq!(from(256, 8, 9).await, [0; 0]);
+    assert_eq!(from(0, 0, 0).await, [0; 0]);
 }
 
 /// Not at it.

@@ -464,6 +464,10 @@ impl Ledger for DiskLedger {
         self.read(move |inner| inner.parked(lane, range, count_max)).await
     }
 
+    async fn waiting(&self, lane: LaneId, from: (Timestamp, Offset), count_max: usize) -> Result<Vec<Pending>, Error> {
+        self.read(move |inner| inner.waiting(lane, from, count_max)).await
+    }
+
     async fn next_due(&self, lane: LaneId, after: Timestamp) -> Result<Option<Timestamp>, Error> {
         self.read(move |inner| inner.next_due(lane, after)).await
     }

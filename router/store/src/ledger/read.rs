@@ -87,6 +87,20 @@ impl Inner {
         Ok(found)
     }
 
+    pub(super) fn waiting(
+        &self,
+        lane: LaneId,
+        (due, offset): (Timestamp, Offset),
+        count_max: usize,
+    ) -> Result<Vec<Pending>, Error> {
+        if count_max == 0 {
+            return Ok(Vec::new());
+        }
+        let keys = waiting_key(lane, due, offset)..=waiting_key(lane, LATEST, MAX);
+        let found = self.db.snapshot().range(&self.waiting, keys).take(count_max);
+        found.map(|guard| entry(Kind::Waiting, guard)).collect()
+    }
+
     pub(super) fn parked(
         &self,
         lane: LaneId,

@@ -14,6 +14,7 @@ use super::{
     super::lane::{Lane, Route},
     Job, Now, OpenSet, age,
     pause::aged_from,
+    skip::{Skip, SkipAt},
 };
 use crate::{
     codes,
@@ -24,7 +25,7 @@ use crate::{
 };
 
 /// Entries that are read at a time.
-const WALK_PAGE: usize = 1_000;
+pub(super) const WALK_PAGE: usize = 1_000;
 /// Entries in a row that stay, after which a walk for old ones ends: those behind them are younger, but for
 /// redriven ones.
 const WALK_MISSES_MAX: usize = 10_000;
@@ -46,6 +47,8 @@ pub(in super::super) struct Ending {
     held: bool,
     /// All of them are to end without a trace, because their run does.
     dropping: bool,
+    /// What is below an offset is to end, because an operator says so.
+    pub(super) skip: Option<Skip>,
 }
 
 /// Bytes that are to become dead letters.
@@ -74,6 +77,8 @@ pub(in super::super) enum WalkOf {
     Parked(OrderKey, Offset),
     /// Those that are parked under a key, from an offset on and up to before another: the key ends whole.
     Key(OrderKey, Offset, Offset),
+    /// Any, to end what is skipped.
+    Skip(SkipAt),
 }
 
 /// What a read of a walk found.
@@ -106,7 +111,7 @@ impl Give {
 }
 
 /// What became of an entry that a walk read.
-enum Seen {
+pub(super) enum Seen {
     /// It is in memory, or settled meanwhile.
     Passed,
     /// It is a dead letter now.
@@ -121,9 +126,9 @@ impl Lane {
         !self.paging && committed >= self.readable_after
     }
 
-    /// Whether keys are dead-lettered whole.
-    fn ends_keys(&self) -> bool {
-        self.keys.as_ref().is_some_and(|keys| !keys.ending.is_empty())
+    /// Whether keys are dead-lettered whole, or deliveries skipped.
+    fn walks_on(&self) -> bool {
+        self.ending.skip.is_some() || self.keys.as_ref().is_some_and(|keys| !keys.ending.is_empty())
     }
 
     /// Whether a ready entry that is only in the ledger may be past its age.
@@ -302,6 +307,7 @@ impl OpenSet {
             from = at + 1;
             self.give_memory(at, now);
             self.drop_memory(at);
+            self.skip_memory(at);
             if self.changes.len() >= CHANGES_MAX {
                 return None;
             }
@@ -309,7 +315,7 @@ impl OpenSet {
             if !lane.readable(committed) {
                 continue;
             }
-            if let Some(job) = self.end_next_key(at) {
+            if let Some(job) = self.end_next_key(at).or_else(|| self.next_skip(at)) {
                 return Some(job);
             }
             let Some(lane) = self.lanes.get_mut(at) else { continue };
@@ -323,7 +329,7 @@ impl OpenSet {
             let begun = || ends.then_some(Walk { what: first, misses: 0, oldest_ms: u64::MAX });
             let Some(walk) = lane.ending.walk.or_else(begun).filter(|_| left) else {
                 let drops = lane.ending.dropping && lane.owed() > 0;
-                if lane.fresh.is_empty() && !drops && !lane.ends_keys() {
+                if lane.fresh.is_empty() && !drops && !lane.walks_on() {
                     (lane.ending.walk, lane.ending.give) = (None, None);
                     self.walking.remove(&at);
                 }
@@ -386,6 +392,9 @@ impl OpenSet {
         let committed = self.committed;
         let Some(lane) = self.lanes.get_mut(at) else { return };
         lane.paging = false;
+        if let WalkOf::Skip(what) = walked.what {
+            return self.skip_walked(at, what, walked, now);
+        }
         if let WalkOf::Key(key, _, below) = walked.what {
             return self.key_walked(at, (key, below), walked, now);
         }
@@ -435,7 +444,7 @@ impl OpenSet {
                 lane.ending.parked_from = if walked.exhausted { Default::default() } else { read_to };
                 after(lane).map(|what| Walk { what, misses: 0, oldest_ms: u64::MAX })
             }
-            WalkOf::Key(..) => None,
+            WalkOf::Key(..) | WalkOf::Skip(_) => None,
             WalkOf::Ready(_) if !walked.exhausted && (giving || walk.misses < WALK_MISSES_MAX) => {
                 Some(Walk { what: WalkOf::Ready(last.map_or(Offset(0), Offset::next)), ..walk })
             }
@@ -448,7 +457,7 @@ impl OpenSet {
         };
         if lane.ending.walk.is_none() {
             lane.ending.give = None;
-            if !lane.ending.dropping && !lane.ends_keys() {
+            if !lane.ending.dropping && !lane.walks_on() {
                 self.walking.remove(&at);
             }
         }
@@ -458,14 +467,15 @@ impl OpenSet {
     }
 
     /// Ends an entry that is only in the ledger, if it must.
-    fn walk_over(&mut self, at: usize, pending: Pending, why: Option<(Code, Box<str>)>, now: Now) -> Seen {
+    pub(super) fn walk_over(&mut self, at: usize, pending: Pending, why: Option<(Code, Box<str>)>, now: Now) -> Seen {
         let next = self.committing + 1;
         let Some(lane) = self.lanes.get_mut(at) else { return Seen::Passed };
         let (place, Pending { offset, due, late, bytes, attempts, opened_ms, .. }) = (pending.place(), pending);
         if lane.open.contains_key(&offset) || lane.gone.contains_key(&offset) {
             return Seen::Passed;
         }
-        let dropped = lane.ending.dropping;
+        let skipped = lane.skips(offset);
+        let dropped = lane.ending.dropping || skipped;
         let goal = lane.target.and_then(|t| self.targets.get(t));
         let parked = goal.filter(|_| !dropped).and_then(|goal| {
             let given = why.or_else(|| lane.ending.give.map(Give::why));
@@ -508,6 +518,7 @@ impl OpenSet {
                 let (reason, at_wall) = (reason.0.into(), now.wall);
                 self.park(at, DeadLetter { id, route, target, reason, note, at: at_wall, bytes, attempts, order });
             }
+            None if skipped => self.skipped_one(at),
             None => self.ended_with_run(id.lane, 1),
         }
         self.weigh_hold(at);

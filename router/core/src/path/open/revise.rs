@@ -21,6 +21,11 @@ impl OpenSet {
         self.targets.iter().position(|g| !g.retired && g.target.name() == name)
     }
 
+    /// Whether a route is configured.
+    pub fn is_configured(&self, route: RouteId) -> bool {
+        self.routes.get(&route).is_some_and(|(_, target)| target.is_some())
+    }
+
     /// From now on these routes deliver to these targets, and no others. Gives the former routes back, to be freed
     /// beside the flow.
     pub fn revise(&mut self, targets: Vec<Arc<dyn Target>>, routes: Routes) -> Routes {
