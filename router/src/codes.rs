@@ -72,6 +72,7 @@ schemas::codes! {
     ORPHANS = "R0039",
     CATALOGUE_REFUSED = "R0070",
     BUILT_WITHOUT = "R0040",
+    SOURCE_ENDED = "R0043",
     NO_SUCH_BUS = "no-such-bus",
     POSITION = "position",
     TOO_MANY_READERS = "too-many-readers",

@@ -51,11 +51,18 @@ mod schemas;
 /// What targets at AWS can be told.
 mod aws;
 
+/// What Azure's sources and targets can be told.
+mod azure;
+
 /// Findings, for people and for programs.
 pub mod report;
 
 pub use self::schemas::{Schemas, Validate};
 pub use aws::{AwsCredentials, EventBridgeBatch, EventBridgeMapping, EventBridgeTarget};
+pub use azure::{
+    AzureEntra, AzureFunctionTarget, AzureSas, AzureTokens, EventGridBatch, EventGridMode, EventGridNamespaceTarget,
+    EventGridPublish, EventGridPull, EventGridSchema, EventGridSource, EventGridTarget, EventGridWebhook,
+};
 pub use load::{Loaded, document, load, load_file};
 pub use target::{Batch, ClientAuth, OAuth, Rate, TargetRetry, TargetTls};
 use value::{Json, Secret};
@@ -333,9 +340,53 @@ impl Default for Dedupe {
 /// Where events come from.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a configuration has a few, read once")]
 pub enum Source {
     /// CloudEvents over HTTP at the public listener.
     Http(HttpSource),
+    /// Event Grid at Azure.
+    EventGrid(EventGridSource),
+}
+
+/// Where a source is called.
+#[derive(Debug, Clone, Copy)]
+pub struct Called<'c> {
+    /// The keys below its name, of what follows.
+    pub(crate) at: &'static [&'static str],
+    /// The path.
+    pub(crate) path: &'c str,
+    /// Keys that open it alone.
+    pub(crate) keys: &'c [Secret],
+    /// Whether it asks who calls.
+    pub(crate) asks: bool,
+}
+
+impl Source {
+    /// The keys below its name, and the bus that it feeds.
+    pub fn bus(&self) -> (&'static [&'static str], &BusName) {
+        match self {
+            Source::Http(http) => (&["http"], &http.bus),
+            Source::EventGrid(EventGridSource::Webhook(webhook)) => (&["event_grid", "webhook"], &webhook.bus),
+            Source::EventGrid(EventGridSource::Pull(pull)) => (&["event_grid", "pull"], &pull.bus),
+            Source::EventGrid(EventGridSource::Publish(publish)) => (&["event_grid", "publish"], &publish.bus),
+        }
+    }
+
+    /// Where it is called; `None`: it pulls.
+    pub fn called(&self) -> Option<Called<'_>> {
+        let (at, _) = self.bus();
+        let (path, keys, tokens) = match self {
+            Source::Http(http) => (&http.path, &http.keys, false),
+            Source::EventGrid(EventGridSource::Webhook(webhook)) => {
+                (&webhook.path, &webhook.keys, webhook.entra.is_some())
+            }
+            Source::EventGrid(EventGridSource::Publish(publish)) => {
+                (&publish.path, &publish.keys, publish.entra.is_some())
+            }
+            Source::EventGrid(EventGridSource::Pull(_)) => return None,
+        };
+        Some(Called { at, path, keys, asks: !keys.is_empty() || tokens })
+    }
 }
 
 impl Source {
@@ -343,6 +394,9 @@ impl Source {
     pub fn validate(&self) -> Validate {
         match self {
             Source::Http(http) => http.validate,
+            Source::EventGrid(EventGridSource::Webhook(webhook)) => webhook.validate,
+            Source::EventGrid(EventGridSource::Pull(pull)) => pull.validate,
+            Source::EventGrid(EventGridSource::Publish(publish)) => publish.validate,
         }
     }
 }
@@ -373,6 +427,12 @@ pub enum Target {
     /// A bus of EventBridge at AWS.
     #[serde(rename = "eventbridge")]
     EventBridge(EventBridgeTarget),
+    /// A topic, a domain or a channel of Event Grid at Azure.
+    EventGrid(EventGridTarget),
+    /// A topic of a namespace of Event Grid.
+    EventGridNamespace(EventGridNamespaceTarget),
+    /// A function at Azure.
+    AzureFunction(AzureFunctionTarget),
 }
 
 impl Target {
@@ -381,6 +441,9 @@ impl Target {
         match self {
             Target::Http(_) => "http",
             Target::EventBridge(_) => "eventbridge",
+            Target::EventGrid(_) => "event_grid",
+            Target::EventGridNamespace(_) => "event_grid_namespace",
+            Target::AzureFunction(_) => "azure_function",
         }
     }
 
@@ -389,6 +452,8 @@ impl Target {
         match self {
             Target::Http(_) => "url",
             Target::EventBridge(_) => "bus",
+            Target::EventGrid(_) | Target::EventGridNamespace(_) => "endpoint",
+            Target::AzureFunction(_) => "url",
         }
     }
 }

@@ -4,6 +4,10 @@
 /// AWS.
 mod aws;
 
+/// Azure.
+#[cfg(feature = "azure")]
+mod azure;
+
 use std::{
     collections::BTreeSet,
     num::NonZeroU32,
@@ -35,6 +39,7 @@ use crate::{
     catalogue::{self, Known},
     codes,
     config::{self, Config, Validate, value},
+    pulls,
 };
 
 /// Why something that the configuration names cannot be had. Each says where, and what to do.
@@ -74,6 +79,9 @@ pub enum Error {
         /// What is wrong, and what to write.
         why: String,
     },
+    /// A target at Azure.
+    #[error("targets.{0}: {1}")]
+    Azure(TargetName, String),
     /// A kind that this program was built without.
     #[error(
         "{place}: this gocoffee was built without {feature}; use one that was built with `--features {feature}`, as by default"
@@ -91,7 +99,9 @@ impl Error {
     pub fn code(&self) -> schemas::Code {
         match self {
             Error::Secret { .. } => codes::SECRET_UNREADABLE,
-            Error::Keys(_) | Error::Source(..) | Error::Target(..) | Error::Aws { .. } => codes::CONFIG_VALUE,
+            Error::Keys(_) | Error::Source(..) | Error::Target(..) | Error::Aws { .. } | Error::Azure(..) => {
+                codes::CONFIG_VALUE
+            }
             Error::BuiltWithout { .. } => codes::BUILT_WITHOUT,
             Error::TargetTls(..) => router_http::codes::TLS_FILES,
             Error::Schemas(_) => codes::CATALOGUE_REFUSED,
@@ -109,6 +119,17 @@ pub enum Connected {
         bus: BusName,
         /// The keys that it asks for.
         keys: Vec<KnownKey>,
+        /// What it does with an event whose data its schema refuses.
+        validate: Validate,
+    },
+    /// It pulls.
+    Pull {
+        /// The operator's name for it.
+        name: SourceName,
+        /// Makes it, each time that it is started.
+        make: pulls::Make,
+        /// The bus that it feeds.
+        bus: BusName,
         /// What it does with an event whose data its schema refuses.
         validate: Validate,
     },
@@ -193,6 +214,12 @@ pub fn source(name: &SourceName, source: &config::Source, keys: &[KnownKey]) -> 
             }
             push(&http.path, name.clone(), http.bus.clone(), all, http.validate).map_err(|e| refused(&e))
         }
+        #[cfg(feature = "azure")]
+        config::Source::EventGrid(given) => azure::source(name, given),
+        #[cfg(not(feature = "azure"))]
+        config::Source::EventGrid(_) => {
+            Err(Error::BuiltWithout { place: format!("sources.{name}.event_grid"), feature: "azure" })
+        }
     }
 }
 
@@ -222,6 +249,8 @@ pub fn buses_with_path(config: &Config) -> Vec<BusName> {
     let open = |bus: &BusName| {
         let feeds = |source: &config::Source| match source {
             config::Source::Http(http) => http.keys.is_empty() && http.bus == *bus,
+            // What stands for Event Grid says nothing of who may send CloudEvents to a bus.
+            config::Source::EventGrid(_) => false,
         };
         config.sources.values().any(feeds)
     };
@@ -246,9 +275,7 @@ pub fn bus_sources(config: &Config, keys: &[KnownKey]) -> Result<Vec<Connected>,
 
 /// What a bus's own path does with events that their schema refuses: no less than any source that feeds the bus.
 fn strictest(config: &Config, bus: &BusName) -> Validate {
-    let feeds = |source: &&config::Source| match source {
-        config::Source::Http(http) => http.bus == *bus,
-    };
+    let feeds = |source: &&config::Source| source.bus().1 == bus;
     config.sources.values().filter(feeds).map(config::Source::validate).max().unwrap_or_default()
 }
 
@@ -317,10 +344,24 @@ pub fn target(name: &TargetName, target: &config::Target, clients: &Clients) -> 
         config::Target::EventBridge(bus) => aws::eventbridge(name, bus, &clients.aws),
         #[cfg(not(feature = "aws"))]
         config::Target::EventBridge(_) => Err(built_without(name, target, "aws")),
+        #[cfg(feature = "azure")]
+        config::Target::EventGrid(topic) => azure::topic(name, topic, rate(topic.rate.as_ref()), &clients.http),
+        #[cfg(feature = "azure")]
+        config::Target::EventGridNamespace(topic) => {
+            azure::namespace(name, topic, rate(topic.rate.as_ref()), &clients.http)
+        }
+        #[cfg(feature = "azure")]
+        config::Target::AzureFunction(called) => {
+            azure::azure_function(name, called, rate(called.rate.as_ref()), &clients.http)
+        }
+        #[cfg(not(feature = "azure"))]
+        config::Target::EventGrid(_) | config::Target::EventGridNamespace(_) | config::Target::AzureFunction(_) => {
+            Err(built_without(name, target, "azure"))
+        }
     }
 }
 
-#[cfg(not(feature = "aws"))]
+#[cfg(not(all(feature = "aws", feature = "azure")))]
 fn built_without(name: &TargetName, target: &config::Target, feature: &'static str) -> Error {
     Error::BuiltWithout { place: format!("targets.{name}.{}", target.kind()), feature }
 }

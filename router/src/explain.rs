@@ -49,6 +49,8 @@ pub fn codes() -> Vec<Code> {
         router_http::codes::ALL,
         #[cfg(feature = "aws")]
         router_aws::codes::ALL,
+        #[cfg(feature = "azure")]
+        router_azure::codes::ALL,
         schemas::codes::ALL,
     ];
     let mut codes: Vec<Code> = Vec::new();

@@ -34,6 +34,9 @@ mod change;
 /// Another configuration, while the router runs.
 pub mod reload;
 
+/// Sources that pull.
+mod pulls;
+
 /// Keys in files, read again when they change.
 mod watch;
 

@@ -134,8 +134,25 @@ impl PartialEq for Named {
 impl Named {
     fn of(config: &config::Target) -> Self {
         let one = |secret: &value::Secret| secret.resolve().ok().map(Secret::new);
+        let authority = |tls: Option<&config::TargetTls>| {
+            let ca = tls.and_then(|tls| tls.ca.as_ref());
+            ca.map(|ca| std::fs::read_to_string(ca).ok().map(Secret::new))
+        };
+        let azure = |key: &Option<value::Secret>, sas: Option<&config::AzureSas>, entra: Option<&config::AzureEntra>| {
+            let secrets = (key.iter()).chain(sas.map(|sas| &sas.key)).chain(entra.and_then(|e| e.client_secret.as_ref()));
+            secrets.map(one).collect::<Vec<_>>()
+        };
         let http = match config {
             config::Target::Http(http) => http,
+            config::Target::EventGrid(to) => {
+                let secrets = azure(&to.key, to.sas.as_ref(), to.entra.as_ref());
+                return Named(secrets.into_iter().chain(authority(to.tls.as_ref())).collect());
+            }
+            config::Target::EventGridNamespace(to) => {
+                let secrets = azure(&to.key, to.sas.as_ref(), to.entra.as_ref());
+                return Named(secrets.into_iter().chain(authority(to.tls.as_ref())).collect());
+            }
+            config::Target::AzureFunction(to) => return Named(azure(&to.key, None, to.entra.as_ref())),
             config::Target::EventBridge(bus) => {
                 // What stands in the environment, a profile or at the instance is renewed by its own client.
                 let credentials = &bus.credentials;
@@ -146,9 +163,7 @@ impl Named {
         let secrets = (http.headers.values().chain(&http.bearer).chain(&http.webhook_secrets))
             .chain(http.basic.as_ref().map(|basic| &basic.password))
             .chain(http.oauth.as_ref().map(|oauth| &oauth.client_secret));
-        let ca = http.tls.as_ref().and_then(|tls| tls.ca.as_ref());
-        let ca = ca.map(|ca| std::fs::read_to_string(ca).ok().map(Secret::new));
-        Named(secrets.map(one).chain(ca).collect())
+        Named(secrets.map(one).chain(authority(http.tls.as_ref())).collect())
     }
 }
 

@@ -10,7 +10,9 @@ use std::{
 
 use router_core::{
     clock::{Clock, SystemClock},
+    id::BusName,
     path::{Path, StartError},
+    source::Intake,
     store,
 };
 use router_http::{
@@ -30,8 +32,9 @@ use crate::{
     },
     catalogue::Known,
     codes,
-    config::Config,
+    config::{Config, Validate},
     connect::{self, Connected, Opened},
+    pulls::Pulls,
     reload::{self, Reloader},
     watch,
 };
@@ -117,6 +120,7 @@ pub struct Running {
     token: Secret,
     data: PathBuf,
     stop_deadline: Duration,
+    pulls: Pulls,
     listen: Server,
     admin: Server,
     /// Answers while everything else stops, and is dropped with it.
@@ -192,7 +196,9 @@ pub async fn serve(config: Config, options: Options) -> Result<Running, Error> {
     let reloader = Reloader::new(options.file, config.clone(), targets, routes, path.clone(), clock.clone());
     let reloader = Arc::new(reloader);
     let api = Arc::new(admin::Api { path: path.clone(), clock, started, reloader, ready, readers });
-    let listener = match bind(&config, sources, known.as_ref(), &path, reload_every).await {
+    let (pushes, pulled): (Vec<_>, Vec<_>) =
+        sources.into_iter().partition(|source| matches!(source, Connected::Push { .. }));
+    let listener = match bind(&config, pushes, known.as_ref(), &path, reload_every).await {
         Ok(listener) => listener,
         Err(e) => {
             // The first error is the one to tell; what a stop cannot write is done again after the next start.
@@ -207,7 +213,9 @@ pub async fn serve(config: Config, options: Options) -> Result<Running, Error> {
     let probes = probes.map(|(listener, addr)| serve_admin(listener, admin::probes::router(api.clone()), addr));
     let listen = serve_public(listener);
     api.ready.store(true, Ordering::Relaxed);
+    let pulls = pull(pulled, known.as_ref(), &path);
     Ok(Running {
+        pulls,
         path,
         opened,
         api,
@@ -235,17 +243,36 @@ async fn bind(
     path: &Path,
     reload_every: Duration,
 ) -> Result<Listener, BindError> {
-    let mounts = sources.into_iter().filter_map(|Connected::Push { endpoint, bus, validate, .. }| {
+    let mounts = sources.into_iter().filter_map(|source| {
+        let Connected::Push { endpoint, bus, validate, .. } = source else { return None };
         // `check` has seen to it that the bus exists, and the path has opened it.
-        let intake = path.intake(&bus)?;
-        let intake = match connect::judging(known, validate) {
-            Some(schemas) => intake.judging(schemas),
-            None => intake,
-        };
+        let intake = intake(path, &bus, known, validate)?;
         Some(Mount { endpoint: endpoint.into(), intake: Arc::new(intake) })
     });
     let (limits, edge) = (connect::limits(&config.limits), connect::edge(config));
     Listener::bind_with(config.listen, limits, edge, reload_every, mounts.collect()).await
+}
+
+/// The way into a bus, for a source that holds events to their schemas or not.
+fn intake(path: &Path, bus: &BusName, known: Option<&Arc<Known>>, validate: Validate) -> Option<Intake> {
+    let intake = path.intake(bus)?;
+    Some(match connect::judging(known, validate) {
+        Some(schemas) => intake.judging(schemas),
+        None => intake,
+    })
+}
+
+/// Starts the sources that pull, last of all: whatever they bring finds everything running.
+fn pull(sources: Vec<Connected>, known: Option<&Arc<Known>>, path: &Path) -> Pulls {
+    let mut pulls = Pulls::default();
+    for source in sources {
+        if let Connected::Pull { name, make, bus, validate } = source
+            && let Some(intake) = intake(path, &bus, known, validate)
+        {
+            pulls.start(name, make, intake);
+        }
+    }
+    pulls
 }
 
 fn serve_public(listener: Listener) -> Server {
@@ -325,10 +352,13 @@ impl Running {
     /// # Errors
     /// The store's: what it could not write is done again after the next start.
     pub async fn stop(self, deadline: Duration) -> Result<(), store::Error> {
-        let Running { path, opened, api, listen, admin, .. } = self;
+        let Running { pulls, path, opened, api, listen, admin, .. } = self;
         let deadline_at = tokio::time::Instant::now() + deadline;
         api.ready.store(false, Ordering::Relaxed);
         api.readers.end();
+        if tokio::time::timeout_at(deadline_at, pulls.end()).await.is_err() {
+            tracing::warn!(code = %codes::SOURCE_ENDED, "sources that pull were cut off at the deadline; what they had not told comes again");
+        }
         if tokio::time::timeout_at(deadline_at, listen.end()).await.is_err() {
             tracing::warn!(code = %router_http::codes::REQUESTS_CUT, "requests that were still open at the deadline were cut off");
         }

@@ -23,7 +23,11 @@ pub struct Keys {
 impl Keys {
     /// The keys of these sources.
     pub fn new(sources: &[Connected]) -> Self {
-        let groups = sources.iter().map(|Connected::Push { keys, .. }| keys.clone()).collect();
+        let keys = |source: &Connected| match source {
+            Connected::Push { keys, .. } => Some(keys.clone()),
+            Connected::Pull { .. } => None,
+        };
+        let groups = sources.iter().filter_map(keys).collect();
         Keys { groups, refused: None }
     }
 

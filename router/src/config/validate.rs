@@ -13,6 +13,9 @@ mod schemas;
 /// Targets at AWS.
 mod aws;
 
+/// Sources and targets at Azure.
+mod azure;
+
 /// What becomes of answers, and names that the router keeps to itself.
 mod reply;
 
@@ -22,7 +25,7 @@ use std::{
 };
 
 use http::HeaderName;
-use router_core::{filter, transform};
+use router_core::{filter, id::SourceName, transform};
 use router_http::{
     codes::EXPOSED,
     listener::{Exposure, exposed},
@@ -30,8 +33,8 @@ use router_http::{
 };
 
 use super::{
-    Config, DEFAULT_BUS, EVENT_BYTES_FLOOR, HttpSource, HttpTarget, Route, SEGMENT_BYTES_MIN, SEGMENTS_MIN, SYSTEM_BUS,
-    Source, Store, Target, Then,
+    Called, Config, DEFAULT_BUS, EVENT_BYTES_FLOOR, HttpTarget, Route, SEGMENT_BYTES_MIN, SEGMENTS_MIN, SYSTEM_BUS, Source,
+    Store, Target, Then,
     report::{Finding, hint},
     value::{self, Secret},
     yaml::Node,
@@ -138,9 +141,8 @@ pub fn validate(config: &Config, root: &Node, findings: &mut Vec<Finding>) {
     buses.remove(SYSTEM_BUS);
     let targets = cx.names("targets");
     for (name, source) in &config.sources {
-        match source {
-            Source::Http(http) => cx.fed(&["sources", name.as_str(), "http", "bus"], http.bus.as_str(), &buses),
-        }
+        let (at, bus) = source.bus();
+        cx.fed(&[&["sources", name.as_str()][..], at, &["bus"]].concat(), bus.as_str(), &buses);
     }
     // Nothing feeds it, and every route may read it.
     buses.insert(SYSTEM_BUS.into());
@@ -165,7 +167,9 @@ fn unused(cx: &mut Cx<'_>) {
     }
     for source in cx.root.get(&["sources"]).map(Node::entries).unwrap_or_default() {
         let kinds = source.value.entries().iter();
-        buses.extend(kinds.filter_map(|kind| kind.value.get(&["bus"]).and_then(Node::text)));
+        // A kind may be one of several below its name.
+        let all = kinds.flat_map(|kind| std::iter::once(kind).chain(kind.value.entries()));
+        buses.extend(all.filter_map(|kind| kind.value.get(&["bus"]).and_then(Node::text)));
     }
     let ways = [
         ("targets", targets, "no route delivers to the target", "name it in a route's `to`, or remove it"),
@@ -259,10 +263,14 @@ fn budgets(config: &Config, cx: &mut Cx<'_>) {
 }
 
 fn listeners(config: &Config, cx: &mut Cx<'_>) {
-    let paths = config.sources.values().map(|Source::Http(http)| (http.path.as_str(), !http.keys.is_empty()));
+    let shared = !config.keys.is_empty();
+    // The keys of all sources open those that take bearer tokens alone.
+    let paths = config.sources.values().filter_map(|source| {
+        let called = source.called()?;
+        Some((called.path, called.asks || shared && matches!(source, Source::Http(_))))
+    });
     // A listener without a source takes nothing in yet, and is told already what it will need.
-    let paths = paths.chain(config.sources.is_empty().then_some(("/", false)));
-    let paths = paths.map(|(path, keyed)| (path, keyed || !config.keys.is_empty()));
+    let paths = paths.chain(config.sources.is_empty().then_some(("/", shared)));
     let reach = |addr: SocketAddr| format!("`{addr}` can be reached from other machines");
     match exposed(config.listen, &connect::edge(config), paths) {
         Ok(()) => {}
@@ -349,13 +357,19 @@ fn sources(config: &Config, cx: &mut Cx<'_>) {
         connect::buses_with_path(config).into_iter().map(|bus| (connect::bus_path(&bus), bus)).collect();
     // In the order of the file: the second of two is the one to change.
     let mut sources: Vec<_> = config.sources.iter().collect();
-    sources.sort_by_key(|(name, _)| cx.root.place(&["sources", name.as_str(), "http", "path"]).start);
+    sources.sort_by_key(|(name, _)| cx.root.place(&["sources", name.as_str()]).start);
     for (name, source) in sources {
-        let Source::Http(HttpSource { path, keys, .. }) = source;
-        let at = ["sources", name.as_str(), "http", "path"];
+        let before = cx.findings.len();
+        azure::source(name.as_str(), source, cx);
+        let Some(Called { at, path, keys, .. }) = source.called() else {
+            pulled(name, source, &shared, before, cx);
+            continue;
+        };
+        let keys_at = [&["sources", name.as_str()][..], at, &["keys"]].concat();
+        let at = [&["sources", name.as_str()][..], at, &["path"]].concat();
         if !router_http::listener::is_path(path) {
             cx.error(&at, format!("`{path}` is no path"), "write a path without query, e.g. `/events`");
-        } else if let Some(first) = paths.insert(path.as_str(), name.as_str()) {
+        } else if let Some(first) = paths.insert(path, name.as_str()) {
             let message = format!("the sources `{first}` and `{name}` have the same path `{path}`");
             let finding = Finding::error(cx.root.place(&at), message).code(codes::TWICE);
             cx.findings.push(finding.help("give each source its own path"));
@@ -365,17 +379,34 @@ fn sources(config: &Config, cx: &mut Cx<'_>) {
             let help = "leave this source out, since events come in there without it, or give it another path";
             cx.findings.push(finding.help(help));
         }
-        let before = cx.findings.len();
         for key in keys {
-            cx.secret(&["sources", name.as_str(), "http", "keys"], key);
+            cx.secret(&keys_at, key);
         }
         if router_http::listener::is_path(path)
             && cx.findings.len() == before
-            && let Err(connect::Error::Source(_, e)) = connect::source(name, source, &shared)
+            && let Some(message) = refusal(name, source, &shared)
         {
-            let finding = Finding::error(cx.root.place(&["sources", name.as_str(), "http", "keys"]), e);
-            cx.findings.push(finding);
+            cx.findings.push(Finding::error(cx.root.place(&keys_at), message));
         }
+    }
+}
+
+/// The last word of a source that pulls, as at a start.
+fn pulled(name: &SourceName, source: &Source, shared: &[connect::KnownKey], before: usize, cx: &mut Cx<'_>) {
+    if cx.findings.len() == before
+        && let Some(message) = refusal(name, source, shared)
+    {
+        let keys = [&["sources", name.as_str()][..], source.bus().0].concat();
+        cx.findings.push(Finding::error(cx.root.place(&keys), message));
+    }
+}
+
+/// Why a source cannot be connected; secrets that are not there were told before.
+fn refusal(name: &SourceName, source: &Source, shared: &[connect::KnownKey]) -> Option<String> {
+    match connect::source(name, source, shared).err()? {
+        connect::Error::Source(_, why) => Some(why),
+        e @ connect::Error::BuiltWithout { .. } => Some(e.to_string()),
+        _ => None,
     }
 }
 
@@ -389,6 +420,9 @@ fn targets(config: &Config, cx: &mut Cx<'_>) {
                 target::errors(name.as_str(), http, cx);
             }
             Target::EventBridge(bus) => aws::eventbridge(name.as_str(), bus, cx),
+            Target::EventGrid(topic) => azure::topic(name.as_str(), topic, cx),
+            Target::EventGridNamespace(topic) => azure::namespace(name.as_str(), topic, cx),
+            Target::AzureFunction(function) => azure::function(name.as_str(), function, cx),
         }
         // What the checks above let through, the target itself has the last word on, as at a start. Without
         // its secrets it cannot be made, and that was said already.
@@ -408,6 +442,10 @@ fn targets(config: &Config, cx: &mut Cx<'_>) {
                 keys.extend(*below);
                 Some(why.clone())
             }
+            Some(connect::Error::Azure(_, why)) => {
+                keys.push(target.address_key());
+                Some(why.clone())
+            }
             Some(e @ connect::Error::BuiltWithout { .. }) => {
                 code = e.code();
                 Some(e.to_string())
@@ -418,6 +456,8 @@ fn targets(config: &Config, cx: &mut Cx<'_>) {
         match target {
             Target::Http(http) => target::warnings(name.as_str(), http, cx),
             Target::EventBridge(bus) => aws::eventbridge_warnings(name.as_str(), bus, cx),
+            Target::EventGrid(topic) => azure::topic_warnings(name.as_str(), topic, cx),
+            Target::EventGridNamespace(_) | Target::AzureFunction(_) => {}
         }
     }
 }

@@ -16,7 +16,34 @@ fn base() -> Value {
 
 /// The configuration with a key set, as the router reads it; or what is wrong.
 fn read(key: Option<(&str, &Value)>) -> Result<String, String> {
-    read_of(key.map_or("http", |(key, _)| kind(key)), key)
+    read_of(key.map_or("", |(key, _)| key), key)
+}
+
+/// A target at Azure, with what is required of it.
+fn azure(kind: &str) -> Option<Value> {
+    let endpoint = "https://coffee.westeurope-1.eventgrid.azure.net";
+    Some(match kind {
+        "event_grid" => json!({"event_grid": {"endpoint": endpoint, "key": "${env:PATH}"}}),
+        "event_grid_namespace" => {
+            json!({"event_grid_namespace": {"endpoint": endpoint, "topic": "coffee", "key": "${env:PATH}"}})
+        }
+        "azure_function" => json!({"azure_function": {"url": "https://coffee.azurewebsites.net/api/price"}}),
+        _ => return None,
+    })
+}
+
+/// A source at Azure, with what is required of it.
+fn azure_source(key: &str) -> Option<Value> {
+    let kind = key.strip_prefix("sources.NAME.event_grid.")?.split('.').next()?;
+    let endpoint = "https://coffee.westeurope-1.eventgrid.azure.net";
+    let given = match kind {
+        "webhook" => json!({"path": "/azure"}),
+        "pull" => json!({"endpoint": endpoint, "topic": "coffee", "subscription": "router", "key": "${env:PATH}"}),
+        _ => json!({}),
+    };
+    let mut grid = json!({});
+    grid[kind] = given;
+    Some(json!({ "event_grid": grid }))
 }
 
 /// The kind of target that a key is of; others are of any.
@@ -24,8 +51,15 @@ fn kind(key: &str) -> &str {
     key.strip_prefix("targets.NAME.").and_then(|rest| rest.split('.').next()).unwrap_or("http")
 }
 
-fn read_of(kind: &str, key: Option<(&str, &Value)>) -> Result<String, String> {
-    let mut tree = base();
+/// The same; `of` is a key that says of which kinds the source and the target are.
+fn read_of(of: &str, key: Option<(&str, &Value)>) -> Result<String, String> {
+    let (mut tree, kind) = (base(), kind(of));
+    if let Some(target) = azure(kind) {
+        tree["targets"]["name"] = target;
+    }
+    if let Some(source) = azure_source(of) {
+        tree["sources"]["name"] = source;
+    }
     if kind == "eventbridge" {
         tree["targets"]["name"] = json!({"eventbridge": {"bus": "coffee"}});
     }
@@ -59,7 +93,7 @@ fn every_default_of_the_page_is_the_default() {
             r#"[localhost, 127.0.0.1, "[::1]"]"# => json!(["localhost", "127.0.0.1", "[::1]"]),
             other => serde_json::from_str(other).unwrap_or_else(|_| json!(other)),
         };
-        let plain = read_of(kind(&key), None);
+        let plain = read_of(&key, None);
         assert!(plain.is_ok(), "{plain:?}");
         assert_eq!(read(Some((&key, &value))), plain, "{key}: {default}");
         held += 1;
@@ -80,8 +114,10 @@ fn every_key_of_the_page_is_known() {
 
 #[test]
 fn every_key_of_the_structs_is_on_the_page() {
-    let source =
-        page("router/src/config.rs") + &page("router/src/config/target.rs") + &page("router/src/config/aws.rs");
+    let source = page("router/src/config.rs")
+        + &page("router/src/config/target.rs")
+        + &page("router/src/config/aws.rs")
+        + &page("router/src/config/azure.rs");
     let fields = source.lines().filter_map(|line| line.strip_prefix("    pub ")?.split_once(": "));
     let fields: Vec<&str> = fields.map(|(name, _)| name).filter(|name| !name.contains(' ')).collect();
     assert!(fields.len() >= 40, "{fields:?}");

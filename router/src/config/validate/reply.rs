@@ -41,8 +41,9 @@ pub fn check(config: &Config, name: &str, route: &Route, buses: &BTreeSet<String
     }
     let batched = match config.targets.get(&route.to) {
         Some(Target::Http(http)) => http.batch.is_some(),
-        Some(Target::EventBridge(_)) => {
-            let message = format!("the target `{}` is a bus, which answers with no events", route.to);
+        Some(Target::AzureFunction(_)) => false,
+        Some(Target::EventBridge(_) | Target::EventGrid(_) | Target::EventGridNamespace(_)) => {
+            let message = format!("the target `{}` is a bus or a topic, which answers with no events", route.to);
             return cx.error(&["routes", name, "reply"], message, "leave out `reply`");
         }
         None => false,
