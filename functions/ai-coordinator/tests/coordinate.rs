@@ -218,6 +218,25 @@ async fn no_budget_is_passed() {
 }
 
 #[tokio::test]
+async fn processes_that_share_a_state_share_steps_and_the_budget_of_a_day() {
+    let endpoint = Endpoint::start([answer("Cocoa")]).await;
+    let config = json!({"models": {"one": model(&endpoint, 1000)}, "day_micros_max": 170}).to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let state = format!("file://{}", dir.path().display());
+    let host = || {
+        let settings = [("AI", config.as_str()), ("STATE_URL", &state)].into_iter().collect();
+        Host::<AiCoordinator>::for_tests(settings, NOON.parse().unwrap()).unwrap()
+    };
+    // Each process is a new one: the third has no room left, and what was done is not paid for again.
+    for id in ["1", "2", "1", "2"] {
+        assert_eq!(replies(&host(), task(id, json!({}))).await.1["text"], "Cocoa");
+    }
+    let late = failure(&host(), task("3", json!({}))).await;
+    assert!(late.message.contains("budget-day"), "{late}");
+    assert_eq!(endpoint.asked().len(), 2);
+}
+
+#[tokio::test]
 async fn a_day_that_is_used_up_leaves_the_cheaper_and_what_no_day_holds_fails() {
     let (quick, cheap) = (Endpoint::start([answer("Tea")]).await, Endpoint::start([answer("Cocoa")]).await);
     let mut slow = model(&cheap, 100);

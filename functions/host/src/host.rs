@@ -20,7 +20,7 @@ use crate::{
     log::{Log, Severity},
     output::{Outlet, Reader},
     settings::{SettingError, Settings},
-    state::{Memory, State},
+    state::{self, Reach, State},
 };
 
 /// How long an attempt may take where the platform sets no limit.
@@ -29,12 +29,15 @@ pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(60);
 pub const CAUSE_DEPTH_MAX: i32 = 16;
 /// Replies to one event.
 pub const REPLIES_MAX: usize = 1_000;
+/// Bytes of the replies of one request, as JSON: what a router takes of an answer, and below the 6 MB of a Lambda's.
+pub const REPLIES_BYTES_MAX: usize = 4 << 20;
 
 /// A function, ready to be called.
 pub struct Host<F> {
     function: F,
     settings: Arc<Settings>,
     state: Arc<dyn State>,
+    reach: Reach,
     clock: Clock,
     log: Log,
     outlet: Outlet,
@@ -76,27 +79,35 @@ impl<F: Function> Host<F> {
     /// # Errors
     /// The setting that cannot be used.
     pub fn new(settings: Settings) -> Result<Self, SettingError> {
-        let (state, log) = (Arc::new(Memory::default()), Log::new(F::NAME, false));
-        Self::with(settings, state, Clock::System, log)
+        Self::with(settings, None, Clock::System, Log::new(F::NAME, false))
     }
 
-    /// A host for tests: memory as state, a clock that stands, a log that is not printed.
+    /// A host for tests: a clock that stands, a log that is not printed.
     ///
     /// # Errors
     /// The setting that cannot be used.
     pub fn for_tests(settings: Settings, now: jiff::Timestamp) -> Result<Self, SettingError> {
-        Self::with(settings, Arc::new(Memory::default()), Clock::Fixed(now), Log::new(F::NAME, true))
+        Self::with(settings, None, Clock::Fixed(now), Log::new(F::NAME, true))
     }
 
-    fn with(settings: Settings, state: Arc<dyn State>, clock: Clock, log: Log) -> Result<Self, SettingError> {
+    fn with(settings: Settings, state: Option<Arc<dyn State>>, clock: Clock, log: Log) -> Result<Self, SettingError> {
         let (function, outlet) = (F::start(&settings)?, Outlet::new(&settings)?);
         let pool = Pool::new().map_err(|e| SettingError::new("SSL_CERT_FILE", format!("no TLS client: {e}")))?;
-        Ok(Host { function, settings: Arc::new(settings), state, clock, log, outlet, pool })
+        let (state, reach) = match state {
+            Some(state) => (state, Reach::Shared),
+            None => state::open(&settings, &pool)?,
+        };
+        Ok(Host { function, settings: Arc::new(settings), state, reach, clock, log, outlet, pool })
     }
 
     /// The log of the process, outside of any invocation.
     pub(crate) fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// How far repeats are recognised.
+    pub(crate) fn reach(&self) -> Reach {
+        self.reach
     }
 
     /// The settings.
@@ -141,6 +152,10 @@ impl<F: Function> Host<F> {
                 }
                 Err(failure) => return Invocation { answer: Err(failure), logs },
             }
+        }
+        if let Err(failure) = bounded(&all) {
+            self.log.line(Severity::Error, &failure.to_string());
+            return Invocation { answer: Err(failure), logs };
         }
         Invocation { answer: Ok(all), logs }
     }
@@ -192,8 +207,31 @@ impl<F: Function> Host<F> {
             let message = format!("{} replies; at most {REPLIES_MAX} are sent", replies.len());
             return Err(Failure::refuse("reply-too-many", message));
         }
-        replies.iter().enumerate().map(|(index, reply)| reply_event::<F>(event, index, reply)).collect()
+        let events: Vec<Event> = replies
+            .iter()
+            .enumerate()
+            .map(|(index, reply)| reply_event::<F>(event, index, reply))
+            .collect::<Result<_, _>>()?;
+        bounded(&events)?;
+        Ok(events)
     }
+}
+
+/// Refuses replies that no answer has room for: whoever reads it would cut it off.
+fn bounded(events: &[Event]) -> Result<(), Failure> {
+    // An escaped character takes six bytes at most; what is far below the limit is not written out to be measured.
+    let bytes: usize = events.iter().map(|event| event.body().len()).sum();
+    if bytes <= REPLIES_BYTES_MAX / 8 {
+        return Ok(());
+    }
+    let bytes: usize = events.iter().map(|event| schemas::json::encode(event).len() + 1).sum();
+    if bytes <= REPLIES_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!(
+        "{bytes} bytes of replies; at most {REPLIES_BYTES_MAX} are sent: reply with less, or take fewer events at a time"
+    );
+    Err(Failure::refuse("reply-too-large", message))
 }
 
 /// Turns a panic into a failure of this one event. What the handler shared may be half changed after it, as

@@ -121,6 +121,15 @@ impl Pool {
         Ok(Pool(client))
     }
 
+    /// Sends a request as it is, for who has limits of its own.
+    #[cfg(any(feature = "state-s3", feature = "state-gs", feature = "state-az"))]
+    pub(crate) async fn raw(
+        &self,
+        request: Request<Bytes>,
+    ) -> Result<http::Response<Incoming>, hyper_util::client::legacy::Error> {
+        self.0.request(request.map(|body| Sent { body: Some(body), begun: Arc::default() })).await
+    }
+
     /// A client that is done at a moment, whatever it is asked to do.
     pub(crate) fn until(&self, deadline: Instant) -> Http<'_> {
         Http { pool: self, deadline }

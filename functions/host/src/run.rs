@@ -12,6 +12,7 @@ use crate::{
     log::Severity,
     server,
     settings::{SettingError, Settings},
+    state::Reach,
 };
 
 /// What the settings and the arguments say about where this process runs.
@@ -83,7 +84,8 @@ fn help<F: Function>() -> String {
          exit code 0 handled, 1 try again, 2 refused\n\n\
          Settings are environment variables:\n  \
          LISTEN       address on a plain machine (127.0.0.1:8080)\n  \
-         OUTPUT_URL   where replies are posted; `answer`: always in the answer\n\n\
+         OUTPUT_URL   where replies are posted; `answer`: always in the answer\n  \
+         STATE_URL    what is remembered: memory, file:///PATH, s3://BUCKET/PREFIX, gs://…, az://CONTAINER/PREFIX\n\n\
          Each platform is known by what it sets: AWS_LAMBDA_RUNTIME_API, FUNCTIONS_CUSTOMHANDLER_PORT, K_SERVICE.",
         name = F::NAME,
         consumes = F::CONSUMES.join(", "),
@@ -94,8 +96,9 @@ fn help<F: Function>() -> String {
 async fn start<F: Function>(settings: Settings, stdin: bool) -> Result<u8, String> {
     let platform = Platform::of(&settings, stdin);
     let host = Arc::new(Host::<F>::new(settings).map_err(|e| e.to_string())?);
-    if platform != Platform::Stdin {
-        let message = "state is in memory: repeats are recognised as long as this process lives, and by it alone";
+    if platform != Platform::Stdin && host.reach() == Reach::Process {
+        let message =
+            "no state is configured (STATE_URL): repeats are recognised as long as this process lives, and by it alone";
         host.log().line(Severity::Warning, message);
     }
     match platform {

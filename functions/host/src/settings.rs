@@ -49,6 +49,13 @@ impl Settings {
         text.trim().parse().map_err(|e| SettingError::new(name, format!("its value cannot be read: {e}")))
     }
 
+    /// The variables whose names begin so, with their values.
+    #[cfg(any(feature = "state-s3", feature = "state-gs", feature = "state-az"))]
+    pub(crate) fn named(&self, prefix: &str) -> impl Iterator<Item = (String, &str)> {
+        let set = self.0.iter().filter(move |(name, value)| name.starts_with(prefix) && !value.is_empty());
+        set.map(|(name, value)| (name.to_ascii_lowercase(), value.as_str()))
+    }
+
     /// The value of a variable that has to be there.
     ///
     /// # Errors

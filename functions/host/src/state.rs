@@ -4,15 +4,23 @@
 //! Contract: a write whose condition does not hold changes nothing and says so; of two writers with the same
 //! condition, one wins. A read after a write that returned sees it, or a later one.
 
+mod entry;
+mod file;
 mod memory;
+#[cfg(any(feature = "state-s3", feature = "state-gs", feature = "state-az"))]
+mod object;
 mod once;
+mod open;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use file::Folder;
 pub use memory::{ENTRIES_MAX, Memory};
 pub(crate) use once::Once;
 pub use once::STARTED_AGE_MAX;
+pub use open::STATE_URL;
+pub(crate) use open::{Reach, open};
 
 /// A version of a value: an opaque word of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +52,9 @@ pub enum Error {
     /// The condition does not hold: somebody else was first.
     #[error("the state of {0} was changed by somebody else")]
     Conflict(Box<str>),
+    /// A value is larger than the store may hold.
+    #[error("the state of {0} would have {1} bytes, more than are kept")]
+    TooLarge(Box<str>, u64),
     /// The store does not answer, or refuses.
     #[error("state: {0}")]
     Unavailable(Box<str>),
@@ -53,6 +64,7 @@ impl From<Error> for crate::Failure {
     fn from(error: Error) -> Self {
         match &error {
             Error::Conflict(_) => crate::Failure::retry("state-conflict", error.to_string()),
+            Error::TooLarge(..) => crate::Failure::refuse("state-too-large", error.to_string()),
             Error::Unavailable(_) => crate::Failure::unavailable("state-unavailable", error.to_string()),
         }
     }
@@ -68,3 +80,6 @@ pub trait State: Send + Sync + 'static {
     /// Removes a value if it is still this version. One that is gone already is no error.
     async fn remove(&self, key: &str, version: &Version) -> Result<(), Error>;
 }
+
+#[cfg(test)]
+mod tests;

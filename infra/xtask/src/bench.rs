@@ -6,6 +6,7 @@
 //! | [`outage`] | what do dead targets cost the others, and the memory? | held |
 //! | [`intake`] | how far is the intake from a server that only answers? | printed |
 //! | [`restart`] | how long until ready after `kill -9` with a long log? | printed |
+//! | [`handlers`] | what do a schema and a handler take for one event? | held |
 //! | [`matching`] | how many events does the matcher judge, by class and number of rules? | held |
 //!
 //! Runs that are compared are interleaved, so that other work on the machine hits both; the load average
@@ -29,6 +30,9 @@ mod restart;
 
 /// The matcher alone, in one thread.
 mod matching;
+
+/// Schemas and functions alone, in one thread.
+mod handlers;
 
 /// The processes: the router, its load, and what they tell.
 mod world;
@@ -65,6 +69,7 @@ enum Name {
     Intake,
     Restart,
     Match,
+    Handlers,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -82,7 +87,10 @@ pub fn run(root: &Path, args: &Args) -> Result<ExitCode, Error> {
     if args.name.is_none_or(|wanted| wanted == Name::Match) {
         matching::run(root, args, &mut table)?;
     }
-    if args.name != Some(Name::Match) {
+    if args.name.is_none_or(|wanted| wanted == Name::Handlers) {
+        handlers::run(root, args, &mut table)?;
+    }
+    if !matches!(args.name, Some(Name::Match | Name::Handlers)) {
         processes(&World::new(root, args.programs.as_deref())?, args, &mut table)?;
     }
     match args.output {

@@ -34,6 +34,12 @@ mod bench;
 /// What is drawn, against what must hold.
 mod fuzz;
 
+/// What is uploaded to a cloud.
+mod package;
+
+/// A function that is in every list.
+mod new_function;
+
 /// The project's own tooling.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
@@ -74,6 +80,10 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Package, plan and apply what infra/ describes for one environment, in one cloud or several.
     Deploy(deploy::Args),
+    /// Write what is uploaded to a cloud: one function, built for it, small, the same bytes each time.
+    Package(package::Args),
+    /// Make a function that builds, has a test and a sample, and is in every list.
+    NewFunction(new_function::Args),
     /// Write the sample events under schemas/samples anew.
     Samples,
 }
@@ -92,6 +102,8 @@ fn main() -> ExitCode {
         Command::Sim { seed, count } => simulate(&root, seed, count),
         Command::Fuzz(args) => fuzz::run(&root, &args),
         Command::Deploy(args) => deploy::run(&root, &args),
+        Command::Package(args) => package::run(&root, &args),
+        Command::NewFunction(args) => new_function::run(&root, &args),
         Command::Samples => samples::write(&root).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|e| {

@@ -6,7 +6,7 @@ use schemas::Form;
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::function::Kind;
+use crate::{function::Kind, state::Memory};
 
 /// Does what the subject of the event says.
 struct Odd {
@@ -34,6 +34,8 @@ impl Function for Odd {
             "cause" => Ok(vec![reply()?.id(event.id()).source(event.source())]),
             "bad-attribute" => Ok(vec![reply()?.attr("Not-Allowed", "x")]),
             "many" => Ok(vec![reply()?; REPLIES_MAX + 1]),
+            "large" => Ok(vec![Reply::json("odd.answered", &"x".repeat(REPLIES_BYTES_MAX))?]),
+            "half" => Ok(vec![Reply::json("odd.answered", &"x".repeat(REPLIES_BYTES_MAX / 2))?]),
             "two" => Ok(vec![reply()?, reply()?.attr("partitionkey", "p").attr("number", 7)]),
             "once" => {
                 let work = async {
@@ -123,6 +125,35 @@ async fn a_repeat_gets_the_stored_answer_and_a_failure_is_not_remembered() {
 }
 
 #[tokio::test]
+async fn replies_that_no_answer_has_room_for_are_refused() {
+    let failure = host().call(event("1", "large")).await.unwrap_err();
+    assert_eq!((failure.kind, failure.code.0), (Kind::Refuse, "reply-too-large"));
+    assert_eq!(host().call(event("1", "half")).await.map(|replies| replies.len()), Ok(1));
+    // Two halves and what is around them are too much for one request, whichever way they go.
+    let calls = ["1", "2"].map(|id| event(id, "half").into()).to_vec();
+    let failure = host().deliver_all(calls, Reader::Sender).await.answer.unwrap_err();
+    assert_eq!(failure.code.0, "reply-too-large");
+}
+
+#[tokio::test]
+async fn processes_that_share_a_folder_recognise_each_others_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("file://{}", dir.path().display());
+    let host = || {
+        let settings = [(crate::state::STATE_URL, url.as_str())].into_iter().collect();
+        Host::<Odd>::for_tests(settings, "2026-01-15T06:30:00Z".parse().unwrap()).unwrap()
+    };
+    let (one, other) = (host(), host());
+    for host in [&one, &other] {
+        host.function.runs.store(1, Ordering::SeqCst);
+        host.function.gate.add_permits(1);
+    }
+    let first = one.call(event("1", "once")).await.unwrap();
+    assert_eq!(other.call(event("1", "once")).await.unwrap(), first);
+    assert_eq!(other.function.runs.load(Ordering::SeqCst), 1, "the other one did not work");
+}
+
+#[tokio::test]
 async fn of_two_attempts_at_a_time_one_works() {
     let host = host();
     host.function.runs.store(1, Ordering::SeqCst);
@@ -146,7 +177,7 @@ async fn of_two_attempts_at_a_time_one_works() {
 async fn work_whose_process_died_is_taken_over() {
     let state = Arc::new(Memory::default());
     let at = |ms| Clock::Fixed(jiff::Timestamp::from_millisecond(ms).unwrap());
-    let host = |ms| Host::<Odd>::with(Settings::default(), state.clone(), at(ms), Log::new("odd", true)).unwrap();
+    let host = |ms| Host::<Odd>::with(Settings::default(), Some(state.clone()), at(ms), Log::new("odd", true)).unwrap();
     let age_ms = i64::try_from(crate::state::STARTED_AGE_MAX.as_millis()).unwrap();
     let dead = host(0);
     dead.function.runs.store(1, Ordering::SeqCst);
