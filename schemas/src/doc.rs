@@ -83,6 +83,8 @@ pub struct Node {
 }
 
 const NO_NODE: u32 = u32::MAX;
+/// Nodes that there is room for before any is read.
+const NODES_AT_FIRST_MAX: usize = 1_024;
 
 /// A JSON text, read.
 #[derive(Clone, Debug)]
@@ -97,7 +99,8 @@ impl<'a> Doc<'a> {
     /// # Errors
     /// As [`validate`].
     pub fn parse(json: &'a [u8]) -> Result<Self, Invalid> {
-        let mut nodes = Vec::new();
+        // About as many as there are in the text of an event; more are made room for.
+        let mut nodes = Vec::with_capacity((json.len() / 8).min(NODES_AT_FIRST_MAX));
         let mut reader = Reader::new(json)?;
         reader.value(&mut Collect { nodes: &mut nodes, open: NO_NODE })?;
         reader.end()?;
@@ -175,7 +178,24 @@ impl<'a> Item<'a> {
 
     /// The member of that name, the last one where it is repeated.
     pub fn get(&self, name: &str) -> Option<Item<'a>> {
-        self.members().filter(|(n, _)| n == name).last().map(|(_, value)| value)
+        let (mut inside, mut found) = (self.inside(Kind::Object), None);
+        while let (Some(key), Some(value)) = (inside.step(), inside.step()) {
+            if key.is_string(name) {
+                found = Some(value);
+            }
+        }
+        found
+    }
+
+    /// Whether it is the string of this content. Most are told apart by their length.
+    fn is_string(&self, content: &str) -> bool {
+        match self.node().filter(|n| n.kind == Kind::String) {
+            Some(node) if node.escaped => self.as_str().is_some_and(|text| text == content),
+            Some(node) => {
+                (node.end - node.start) as usize == content.len() + 2 && string_content(self.raw()) == content
+            }
+            None => false,
+        }
     }
 
     /// How many arrays and objects there are from here on; cheap.
