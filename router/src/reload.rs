@@ -138,10 +138,12 @@ impl Named {
             let ca = tls.and_then(|tls| tls.ca.as_ref());
             ca.map(|ca| std::fs::read_to_string(ca).ok().map(Secret::new))
         };
-        let azure = |key: &Option<value::Secret>, sas: Option<&config::AzureSas>, entra: Option<&config::AzureEntra>| {
-            let secrets = (key.iter()).chain(sas.map(|sas| &sas.key)).chain(entra.and_then(|e| e.client_secret.as_ref()));
-            secrets.map(one).collect::<Vec<_>>()
-        };
+        let azure =
+            |key: &Option<value::Secret>, sas: Option<&config::AzureSas>, entra: Option<&config::AzureEntra>| {
+                let secrets =
+                    (key.iter()).chain(sas.map(|sas| &sas.key)).chain(entra.and_then(|e| e.client_secret.as_ref()));
+                secrets.map(one).collect::<Vec<_>>()
+            };
         let http = match config {
             config::Target::Http(http) => http,
             config::Target::EventGrid(to) => {

@@ -12,6 +12,9 @@ use router_core::system::Fact;
 
 use super::Api;
 
+/// Changes of one reload that are named; the others are in its count.
+const CHANGES_NAMED_MAX: usize = 50;
+
 /// Who called.
 #[derive(Clone, Copy, Debug)]
 pub struct Who(Option<SocketAddr>);
@@ -49,5 +52,9 @@ pub async fn wrote(api: &Api, who: &Who, what: &'static str, about: &str, count:
 /// Tells what a reload changed.
 pub async fn reloaded(api: &Api, who: &Who, changes: &[String]) {
     let count = u64::try_from(changes.len()).unwrap_or(u64::MAX);
-    wrote(api, who, "configuration reloaded", &changes.join("; "), count).await;
+    let mut about = changes.iter().take(CHANGES_NAMED_MAX).cloned().collect::<Vec<_>>().join("; ");
+    if changes.len() > CHANGES_NAMED_MAX {
+        about.push_str("; …");
+    }
+    wrote(api, who, "configuration reloaded", &about, count).await;
 }

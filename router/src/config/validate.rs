@@ -33,8 +33,8 @@ use router_http::{
 };
 
 use super::{
-    Called, Config, DEFAULT_BUS, EVENT_BYTES_FLOOR, HttpTarget, Route, SEGMENT_BYTES_MIN, SEGMENTS_MIN, SYSTEM_BUS, Source,
-    Store, Target, Then,
+    Called, Config, DEFAULT_BUS, EVENT_BYTES_FLOOR, HttpTarget, Route, SEGMENT_BYTES_MIN, SEGMENTS_MIN, SYSTEM_BUS,
+    Source, Store, Target, Then,
     report::{Finding, hint},
     value::{self, Secret},
     yaml::Node,

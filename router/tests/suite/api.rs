@@ -249,6 +249,13 @@ async fn every_answer_is_what_the_document_says() {
     );
     assert_eq!(held.call(RedriveDeadLetters, "", Some(json!({"before": "2999-01-01T00:00:00Z"}))).await["redriven"], 2);
     replays(&mut held).await;
+    // What a route owes that is not configured any more can be dropped.
+    assert_eq!(held.call(PauseRoute, "", Some(json!({"route": "orders"}))).await["code"], Value::Null);
+    held.world.cli(&["publish", "-"], &order("7")).await;
+    std::fs::write(&file, text.replace("routes: { orders:", "routes: { later:")).unwrap();
+    assert_eq!(held.call(Reload, "", Some(json!({}))).await["applied"], true);
+    let dropped = held.call(DropRoute, "", Some(json!({"route": "orders"}))).await;
+    assert_eq!((&dropped["route"], &dropped["dry_run"]), (&json!("orders"), &json!(false)), "{dropped}");
     // The failed store: who needs it says so, and so does readiness.
     held.world.store.poison("test");
     let to = format!("http://{}/events", held.world.running.listen());
