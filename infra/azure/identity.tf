@@ -19,6 +19,17 @@ resource "azurerm_federated_identity_credential" "router" {
   subject             = var.router_oidc.subject
 }
 
+locals {
+  # Where a cluster lends the identity, its token is in a file; elsewhere the machine has it.
+  router_entra = merge(
+    { client_id = azurerm_user_assigned_identity.router.client_id },
+    var.router_oidc == null ? {} : {
+      tenant     = azurerm_user_assigned_identity.router.tenant_id
+      token_file = "/var/run/secrets/azure/tokens/azure-identity-token"
+    },
+  )
+}
+
 resource "azurerm_role_assignment" "router_sends" {
   scope                = azurerm_eventgrid_topic.bus.id
   role_definition_name = "EventGrid Data Sender"

@@ -2,10 +2,18 @@ output "gocoffee" {
   description = "This cloud's part of the router's configuration."
   value = {
     sources = merge(
-      var.webhook == null ? {} : { azure = { event_grid = { webhook = { path = regex("^https://[^/]+(/[^?]*)", var.webhook.url)[0] } } } },
-      var.pull ? { azure-pull = { event_grid = { pull = { endpoint = "https://${azurerm_eventgrid_namespace.pull[0].name}.${azurerm_resource_group.this.location}-1.eventgrid.azure.net", topic = "bus", subscription = "router" } } } } : {},
+      var.webhook == null ? {} : { azure = { event_grid = { webhook = {
+        path  = regex("^https://[^/]+(/[^?]*)", var.webhook.url)[0]
+        entra = { tenant = var.webhook.tenant_id, audiences = [var.webhook.app_id] }
+      } } } },
+      var.pull ? { azure-pull = { event_grid = { pull = {
+        endpoint     = "https://${azurerm_eventgrid_namespace.pull[0].name}.${azurerm_resource_group.this.location}-1.eventgrid.azure.net"
+        topic        = "bus"
+        subscription = "router"
+        entra        = local.router_entra
+      } } } } : {},
     )
-    targets = { az-bus = { event_grid = { endpoint = azurerm_eventgrid_topic.bus.endpoint } } }
+    targets = { az-bus = { event_grid = { endpoint = azurerm_eventgrid_topic.bus.endpoint, entra = local.router_entra } } }
   }
 }
 

@@ -156,17 +156,17 @@ from azure.core.exceptions import ClientAuthenticationError
 from azure.core.messaging import CloudEvent
 from azure.eventgrid import EventGridEvent, EventGridPublisherClient, generate_sas
 url, key = sys.argv[1], sys.argv[2]
+custom = url + "/api/events"
 def events(first):
     return [CloudEvent(source="/shop/7", type="order", id=str(n), data={"n": n}, extensions={"tenant": "blue"}) for n in (first, first + 1)]
 end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
-http = {"enforce_https": False}
-EventGridPublisherClient(url, AzureKeyCredential(key)).send(events(1), **http)
-EventGridPublisherClient(url, AzureSasCredential(generate_sas(url + "/api/events", key, end))).send(events(3), **http)
-EventGridPublisherClient(url, AzureKeyCredential(key)).send([EventGridEvent(subject="s", event_type="order", data={"n": 5}, data_version="1", id="5")], **http)
-EventGridPublisherClient(url, AzureKeyCredential(key), namespace_topic="coffee").send(events(6), **http)
-EventGridPublisherClient(url, AzureKeyCredential(key), namespace_topic="coffee").send(events(8)[0], **http)
+EventGridPublisherClient(custom, AzureKeyCredential(key)).send(events(1))
+EventGridPublisherClient(custom, AzureSasCredential(generate_sas(custom, key, end))).send(events(3))
+EventGridPublisherClient(custom, AzureKeyCredential(key)).send([EventGridEvent(subject="s", event_type="order", data={"n": 5}, data_version="1", id="5")])
+EventGridPublisherClient(url, AzureKeyCredential(key), namespace_topic="coffee").send(events(6))
+EventGridPublisherClient(url, AzureKeyCredential(key), namespace_topic="coffee").send(events(8)[0])
 try:
-    EventGridPublisherClient(url, AzureKeyCredential("d3Jvbmc=")).send(events(9), **http)
+    EventGridPublisherClient(custom, AzureKeyCredential("d3Jvbmc=")).send(events(9))
     sys.exit("a wrong key opens")
 except ClientAuthenticationError:
     print("published")

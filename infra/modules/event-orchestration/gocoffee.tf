@@ -7,7 +7,11 @@ locals {
   parts = [for cloud in local.clouds : local.made[cloud].gocoffee]
   sources = merge([for cloud in local.clouds : {
     for name, source in local.made[cloud].gocoffee.sources : name => {
-      for kind, settings in source : kind => merge(settings, { bus = "from-${cloud}" })
+      # Event Grid has several ways in, each with a bus of its own; the two forms differ in type, which JSON does not mind.
+      for kind, settings in source : kind => jsondecode(kind == "event_grid"
+        ? jsonencode({ for way, at in settings : way => merge(at, { bus = "from-${cloud}" }) })
+        : jsonencode(merge(settings, { bus = "from-${cloud}" }))
+      )
     }
   }]...)
   targets = merge([for part in local.parts : part.targets]...)

@@ -209,8 +209,10 @@ fn stand_in(cloud: &str, to: &Path) {
                    { for name, _ in var.functions : "gcp-${name}" => { pubsub = { topic = "projects/p/topics/${name}" } } }) }"#
         }
         _ => {
-            r#"{ sources = { azure = { event_grid = { webhook = { path = "/azure" } } } },
-                 targets = { az-bus = { event_grid = { endpoint = "https://t.westeurope-1.eventgrid.azure.net/api/events" } } } }"#
+            r#"{ sources = { azure = { event_grid = { webhook = {
+                     path = "/azure", entra = { tenant = "11111111-2222-3333-4444-555555555555", audiences = ["api://router"] } } } } },
+                 targets = { az-bus = { event_grid = {
+                     endpoint = "https://t.westeurope-1.eventgrid.azure.net/api/events", entra = { client_id = "c" } } } } }"#
         }
     };
     let outputs = text(format!("infra/{cloud}/outputs.tf"));
