@@ -73,6 +73,7 @@ schemas::codes! {
     CATALOGUE_REFUSED = "R0070",
     BUILT_WITHOUT = "R0040",
     SOURCE_ENDED = "R0043",
+    ROUTER_KEY_FILE = "R0044",
     NO_SUCH_BUS = "no-such-bus",
     POSITION = "position",
     TOO_MANY_READERS = "too-many-readers",

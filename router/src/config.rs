@@ -42,6 +42,9 @@ mod validate;
 /// Durations, sizes, secrets.
 pub mod value;
 
+/// Who the router is to others.
+mod router;
+
 /// What an HTTP target can be told.
 mod target;
 
@@ -57,6 +60,7 @@ mod azure;
 /// Findings, for people and for programs.
 pub mod report;
 
+pub use self::router::Router;
 pub use self::schemas::{Schemas, Validate};
 pub use aws::{AwsCredentials, EventBridgeBatch, EventBridgeMapping, EventBridgeTarget};
 pub use azure::{
@@ -84,6 +88,8 @@ pub struct Config {
     pub keys: Vec<Key>,
     /// The admin API. Default: on `127.0.0.1:8081`.
     pub admin: Admin,
+    /// Who this router is to others. Default: somebody, by a key that is drawn.
+    pub router: Router,
     /// Where events are kept. Default: on disk, under `./data`.
     pub store: Store,
     /// Buses by name. `default` is always there.
@@ -124,6 +130,7 @@ impl Default for Config {
             open: false,
             keys: Vec::new(),
             admin: Admin::default(),
+            router: Router::default(),
             store: Store::default(),
             buses: BTreeMap::new(),
             sources: BTreeMap::new(),

@@ -8,6 +8,9 @@ mod aws;
 #[cfg(feature = "azure")]
 mod azure;
 
+/// Who the router is to others.
+mod router;
+
 use std::{
     collections::BTreeSet,
     num::NonZeroU32,
@@ -42,6 +45,8 @@ use crate::{
     pulls,
 };
 
+pub use self::router::router;
+
 /// Why something that the configuration names cannot be had. Each says where, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -69,6 +74,17 @@ pub enum Error {
     /// The schemas.
     #[error("schemas: {0}")]
     Schemas(String),
+    /// The router's key.
+    #[error("router.key: {0}")]
+    Router(String),
+    /// The router's key in the data folder.
+    #[error("the key of the router in `{}` cannot be used: {why}; see who owns the file, and `gocoffee explain R0044`", file.display())]
+    RouterKey {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// A target at AWS.
     #[error("targets.{name}: {}: {why}", keys.join("."))]
     Aws {
@@ -99,9 +115,13 @@ impl Error {
     pub fn code(&self) -> schemas::Code {
         match self {
             Error::Secret { .. } => codes::SECRET_UNREADABLE,
-            Error::Keys(_) | Error::Source(..) | Error::Target(..) | Error::Aws { .. } | Error::Azure(..) => {
-                codes::CONFIG_VALUE
-            }
+            Error::Keys(_)
+            | Error::Source(..)
+            | Error::Target(..)
+            | Error::Aws { .. }
+            | Error::Azure(..)
+            | Error::Router(_) => codes::CONFIG_VALUE,
+            Error::RouterKey { .. } => codes::ROUTER_KEY_FILE,
             Error::BuiltWithout { .. } => codes::BUILT_WITHOUT,
             Error::TargetTls(..) => router_http::codes::TLS_FILES,
             Error::Schemas(_) => codes::CATALOGUE_REFUSED,
@@ -502,6 +522,8 @@ pub fn topology_of(config: &Config, targets: Vec<Arc<dyn Target>>) -> Topology {
         targets,
         event_bytes_max: config.limits.event_bytes_max,
         budgets: budgets(config),
+        // A start says it, once it has a data folder.
+        router: None,
     }
 }
 

@@ -34,6 +34,9 @@ mod change;
 /// Another configuration, while the router runs.
 pub mod reload;
 
+/// Secrets that are drawn at the first start.
+mod drawn;
+
 /// Sources that pull.
 mod pulls;
 

@@ -162,8 +162,9 @@ pub async fn serve(config: Config, options: Options) -> Result<Running, Error> {
     let data = connect::data_folder(&config, options.data);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     // What can be refused without touching the store comes first, so that a wrong secret changes nothing.
-    let topology = connect::topology(&config)?;
+    let mut topology = connect::topology(&config)?;
     let configured = config.admin.token.as_ref().map(|t| connect::secret(|| "admin.token".into(), t)).transpose()?;
+    let router = config.router.key.as_ref().map(|_| connect::router(&config.router, &data)).transpose()?;
     let keys = connect::keys(&config)?;
     let mut sources = Vec::new();
     for (name, source) in &config.sources {
@@ -188,6 +189,9 @@ pub async fn serve(config: Config, options: Options) -> Result<Running, Error> {
         Some(token) => token,
         None => admin::token::read_or_draw(&data).map_err(|why| Error::Token { data: data.clone(), why })?,
     };
+    let router = router.map_or_else(|| connect::router(&config.router, &data), Ok)?;
+    tracing::info!(router = %router.id(), "what leaves carries this router's id in gocoffeehops");
+    topology.router = Some(Arc::new(router));
     let path = Arc::new(Path::start(opened.store(), topology, clock.clone()).await?);
     let started = clock.wall();
     let readers = admin::reading::Readers::default();

@@ -27,7 +27,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 pub use self::line::{decode_line, encode_line_into};
 use crate::codes;
 use crate::doc::{self, Ignore, Kind, Reader, Span};
-use crate::event::{ATTRIBUTES_MAX, Builder, Event, Form, Value, integer};
+use crate::event::{ATTRIBUTES_MAX, Builder, Event, Form, ROUTER_ATTRIBUTES, Value, integer};
 use crate::invalid::{Invalid, Place};
 use crate::media;
 
@@ -36,8 +36,8 @@ pub const MEDIA_TYPE: &str = "application/cloudevents+json";
 /// The media type of a batch.
 pub const BATCH_MEDIA_TYPE: &str = "application/cloudevents-batch+json";
 
-/// Attributes and the three other members that an envelope can have.
-const ENVELOPE_MEMBERS_MAX: usize = ATTRIBUTES_MAX + 3;
+/// Attributes, those of routers among them, and the three other members that an envelope can have.
+const ENVELOPE_MEMBERS_MAX: usize = ATTRIBUTES_MAX + ROUTER_ATTRIBUTES.len() + 3;
 
 /// Standard alphabet; written with padding, taken with or without.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

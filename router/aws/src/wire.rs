@@ -7,10 +7,13 @@
 //! |---|---|---|
 //! | structured | the CloudEvent as JSON, with its data | all attributes; data equal as JSON, though numbers and spaces may be written anew; rules can filter by it |
 //! | opaque | the CloudEvent as JSON, with its data as `data_base64` | all attributes, data byte for byte; rules can filter by attributes |
-//! | data | the data, which is a JSON object | `source`, `type`, `time` to the second, and the data; no other attribute |
+//! | data | the data, which is a JSON object | `source`, `type`, `time` to the second, and the data; no other attribute, but who it was and its hops, see [`identity`] |
 //!
 //! The size of an entry is that of its texts, and 14 bytes where it has a time (Amazon EventBridge User Guide,
 //! "Calculating PutEvents event entry size").
+
+/// Who an event was.
+pub mod identity;
 
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use aws_smithy_types::{DateTime, date_time::Format};
@@ -68,13 +71,15 @@ pub fn entry(delivery: &Delivery, mapping: Mapping, bus: &str) -> Result<Entry, 
     let detail = detail(event, mapping)?;
     let time =
         event.get("time").and_then(|time| DateTime::from_str(&time.to_string(), Format::DateTimeWithOffset).ok());
-    let bytes = size(event, &detail, time.is_some());
+    let original = (mapping == Mapping::Data).then(|| identity::resource(event));
+    let bytes = size(event, &detail, time.is_some()) + original.as_ref().map_or(0, String::len);
     let entry = PutEventsRequestEntry::builder()
         .event_bus_name(bus)
         .source(event.source())
         .detail_type(event.kind())
         .detail(detail)
         .set_time(time)
+        .set_resources(original.map(|original| vec![original]))
         .set_trace_header(trace_header(&router_http::target::trace::traceparent(delivery)))
         .build();
     Ok(Entry { entry, bytes })

@@ -1,7 +1,7 @@
 //! Step 2, admit: what is taken in, and what was there already. Pure: no I/O, no clock.
 //!
-//! An event is valid by construction, so what is left to ask here is its size, its schema where its source asks for
-//! one, and its identity. The
+//! An event is valid by construction, so what is left to ask here is whether it went through this router before
+//! ([`crate::hops`]), its size, its schema where its source asks for one, and its identity. The
 //! identity (source, id) is hashed with a secret of the store, so that nobody who picks ids can aim at
 //! a place of the [`Window`]. The hash only finds candidates: the appender reads the record at the
 //! candidate's offset and compares source and id themselves, so that two different events are never
@@ -10,7 +10,7 @@
 mod schema;
 mod window;
 
-use std::hash::Hasher;
+use std::{hash::Hasher, sync::Arc};
 
 use schemas::{Event, Place};
 use siphasher::sip::SipHasher13;
@@ -20,18 +20,26 @@ pub use self::{
     window::Window,
 };
 use crate::{
-    codes,
+    codes, hops,
     source::{Kind, RawEvent, Rejection},
     store::Admitted,
 };
 
 /// What [`admit`] asks of every event.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Rules {
-    /// Bytes of an event's body: attributes, facts and data together.
+    /// Bytes of an event's body: attributes, facts and data together, but for its hops.
     pub event_bytes_max: usize,
     /// The store's secret: see [`crate::store::State::secret`].
     pub secret: [u8; 16],
+    /// Who this router is to others; `None`: no loop is seen.
+    pub router: Option<Arc<hops::Router>>,
+}
+
+/// Whether an event went through this router before: nothing else is asked of it then, since it was taken once.
+pub fn is_loop(raw: &RawEvent, rules: &Rules) -> bool {
+    let (Ok(event), Some(router)) = (&raw.event, &rules.router) else { return false };
+    router.knows(event)
 }
 
 /// Takes an event in, or says why not.
@@ -40,7 +48,7 @@ pub struct Rules {
 /// What the source found invalid, or `event-too-large`.
 pub fn admit(raw: RawEvent, rules: &Rules) -> Result<Admitted, Rejection> {
     let event = raw.event?;
-    let bytes = event.body().len();
+    let bytes = event.body().len().saturating_sub(hops::own_bytes(&event));
     if bytes > rules.event_bytes_max {
         let message = format!(
             "the event has {bytes} bytes, at most {} are taken; put the data elsewhere and send a dataref, or raise event_bytes_max",
@@ -76,7 +84,7 @@ mod tests {
 
     use super::*;
 
-    const RULES: Rules = Rules { event_bytes_max: 200, secret: [7; 16] };
+    const RULES: Rules = Rules { event_bytes_max: 200, secret: [7; 16], router: None };
 
     fn event(id: &str, source: &str, data: &str) -> Event {
         Event::builder(id, source, "t").data(Form::Text, data.to_string()).build().unwrap()
@@ -96,6 +104,17 @@ mod tests {
         let refused = admit(event("1", "/a", &"x".repeat(300)).into(), &RULES).unwrap_err();
         assert_eq!((refused.code.0, refused.kind), ("event-too-large", Kind::TooLarge));
         assert!(refused.message.contains("at most 200"), "{refused}");
+    }
+
+    #[test]
+    fn hops_do_not_make_an_event_too_large() {
+        let router = hops::Router::new(None, &[7; 32]).unwrap();
+        let event = event("1", "/a", &"x".repeat(200 - event("1", "/a", "").body().len()));
+        let stamped = router.stamp(&event, &event).unwrap();
+        assert!(stamped.body().len() > RULES.event_bytes_max);
+        assert_eq!(admit(stamped.into(), &RULES).map(|a| a.event.data().len()).unwrap(), event.data().len());
+        let long = event.with(hops::HOPS, "x".repeat(64).as_str()).unwrap();
+        assert_eq!(admit(long.into(), &RULES).unwrap_err().kind, Kind::TooLarge, "what no router writes counts");
     }
 
     #[test]

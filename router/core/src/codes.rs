@@ -47,6 +47,7 @@ schemas::codes! {
     REPLAY_LIMIT = "replay-limit",
     NO_SUCH_REPLAY = "no-such-replay",
     REPLAY_STATE = "replay-state",
+    HOPS_FULL = "hops-full",
     LOOP_DEPTH = "loop-depth",
     REPLY_SAME_IDENTITY = "reply-same-identity",
     QUARANTINED = "R0130",

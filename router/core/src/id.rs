@@ -15,7 +15,7 @@ pub const NAME_BYTES_MAX: usize = 63;
 )]
 pub struct NameError(pub String);
 
-fn is_name(s: &str) -> bool {
+pub(crate) fn is_name(s: &str) -> bool {
     let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     let bytes = s.as_bytes();
     bytes.len() <= NAME_BYTES_MAX

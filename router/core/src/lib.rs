@@ -47,6 +47,9 @@ pub mod transform;
 /// Step 6: where events go.
 pub mod target;
 
+/// Steps 2 and 6: the routers that an event has passed, so that no ring goes on for ever.
+pub mod hops;
+
 /// Step 6: what a target answers with, and what it follows from.
 pub mod reply;
 

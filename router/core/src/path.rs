@@ -43,8 +43,12 @@ mod routes;
 /// Dead letters that come in again after an edit.
 mod edit;
 
+/// Events as they leave.
+mod shape;
+
 /// What targets answer with, on its way into the logs.
 mod replies;
+
 /// What routes are owed, given up.
 mod skip;
 
@@ -102,7 +106,7 @@ use crate::{
     admit::{Rules, Window},
     archive::Archive,
     clock::Clock,
-    codes, filter,
+    codes, filter, hops,
     id::{BusId, BusName, LaneId, Offset, RouteId, RouteName, TargetName},
     order::Order,
     plan::{self, Planner},
@@ -135,6 +139,9 @@ pub struct Topology {
     pub event_bytes_max: usize,
     /// What is kept and held at most.
     pub budgets: Budgets,
+    /// Who this router is to others, for the hops of events; `None`: it writes none and sees no loop. A revision does
+    /// not change it.
+    pub router: Option<Arc<hops::Router>>,
 }
 
 /// What is kept and held at most.
@@ -510,7 +517,8 @@ impl Parts {
             let own = spec.name.as_str() == quarantine::BUS;
             // What is quarantined was bounded where it was read.
             let event_bytes_max = if own { usize::MAX } else { self.topology.event_bytes_max };
-            let rules = Rules { event_bytes_max, secret: self.state.secret };
+            let router = self.topology.router.clone();
+            let rules = Rules { event_bytes_max, secret: self.state.secret, router };
             let gate = self.gates.bus(id);
             let (intake, submissions) = Intake::new(rules, gate.clone(), stats.clone(), closing.clone());
             let appender = Appender { log, window, clock: self.clock.clone(), gate, stats };

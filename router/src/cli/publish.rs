@@ -161,6 +161,8 @@ struct Totals {
     accepted: u64,
     duplicate: u64,
     refused: u64,
+    /// Had been at the router before, and are not kept again.
+    looped: u64,
 }
 
 /// The answer when all are in.
@@ -175,9 +177,15 @@ struct AllIn {
 /// The answer when some are not.
 #[derive(Deserialize)]
 struct Lists {
-    accepted: Vec<serde::de::IgnoredAny>,
+    accepted: Vec<Taken>,
     duplicate: Vec<serde::de::IgnoredAny>,
     refused: Vec<Refused>,
+}
+
+#[derive(Deserialize)]
+struct Taken {
+    #[serde(default)]
+    looped: bool,
 }
 
 #[derive(Deserialize)]
@@ -233,13 +241,14 @@ impl Publisher {
     }
 
     fn print(&self, output: Output) -> Result<(), Failure> {
-        let Totals { accepted, duplicate, refused } = self.totals;
+        let Totals { accepted, duplicate, refused, looped } = self.totals;
         match output {
             Output::Json => print_json(&self.totals),
             Output::Table => {
                 let counts = [count(accepted), count(duplicate), count(refused)];
                 let [accepted, duplicate, refused] = counts;
-                print(&format!("accepted {accepted}, duplicate {duplicate}, refused {refused}\n"))
+                let looped = if looped == 0 { String::new() } else { format!(", looped {}", count(looped)) };
+                print(&format!("accepted {accepted}, duplicate {duplicate}, refused {refused}{looped}\n"))
             }
         }
     }
@@ -302,7 +311,8 @@ impl Publisher {
         let status = answer.status.as_u16();
         if status == 202 {
             let all: AllIn = self.read(answer)?;
-            self.totals.accepted += all.accepted + all.looped;
+            self.totals.accepted += all.accepted;
+            self.totals.looped += all.looped;
             self.totals.duplicate += all.duplicate;
             return Ok(Next::Done);
         }
@@ -340,7 +350,9 @@ impl Publisher {
 
     /// Counts what is settled, and keeps what is to be sent again.
     fn sort(&mut self, batch: Vec<Line>, lists: Lists, wait: Duration) -> Next {
-        self.totals.accepted += lists.accepted.len() as u64;
+        let looped = lists.accepted.iter().filter(|taken| taken.looped).count() as u64;
+        self.totals.accepted += lists.accepted.len() as u64 - looped;
+        self.totals.looped += looped;
         self.totals.duplicate += lists.duplicate.len() as u64;
         let (again, refused): (Vec<Refused>, Vec<Refused>) = lists.refused.into_iter().partition(|r| r.retry);
         for r in &refused {

@@ -4,6 +4,9 @@
 /// What routes keep in order.
 mod order;
 
+/// Who the router is to others.
+mod router;
+
 /// HTTP targets.
 mod target;
 
@@ -120,6 +123,7 @@ impl Cx<'_> {
 pub fn validate(config: &Config, root: &Node, findings: &mut Vec<Finding>) {
     let mut cx = Cx { root, findings };
     listeners(config, &mut cx);
+    router::check(config, &mut cx);
     limits(config, &mut cx);
     budgets(config, &mut cx);
     for (name, bus) in &config.buses {

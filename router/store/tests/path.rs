@@ -152,6 +152,7 @@ fn topology(sinks: &[(&Arc<Sink>, Option<&str>)]) -> Topology {
             .collect(),
         event_bytes_max: 1 << 20,
         budgets: Default::default(),
+        router: None,
     }
 }
 

@@ -12,6 +12,8 @@ mod aws;
 #[cfg(test)]
 mod edge;
 #[cfg(test)]
+mod hops;
+#[cfg(test)]
 mod operate;
 #[cfg(test)]
 mod process;

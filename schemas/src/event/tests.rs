@@ -143,6 +143,18 @@ fn attributes_end_at_their_limit() {
 }
 
 #[test]
+fn what_routers_add_does_not_count_as_an_attribute() {
+    let names: Vec<_> = (3..ATTRIBUTES_MAX).map(|n| format!("x{n}")).collect();
+    let full = names.iter().fold(start(), |b, name| b.attr(name, "v")).data(Form::Json, "{ }").build().unwrap();
+    let stamped = full.with("gocoffeehops", "a.1").unwrap().with("gocoffeelate", true).unwrap();
+    assert_eq!((stamped.attrs().count(), stamped.data()), (ATTRIBUTES_MAX + 2, full.data()));
+    assert_eq!(Event::from_body(stamped.body().clone()), Ok(stamped.clone()), "it is read again");
+    assert_eq!(crate::json::decode(&crate::json::encode(&stamped)).unwrap().attrs().count(), ATTRIBUTES_MAX + 2);
+    assert_eq!(full.with("one", "more").unwrap_err().code.0, "too-many-attributes");
+    assert_eq!(full.with("x3", "other").unwrap().get("x3"), Some(Value::String("other")));
+}
+
+#[test]
 fn foreign_name_is_shown_short_and_printable() {
     let name = format!("a\n{}", "b".repeat(100));
     let refused = start().attr(&name, "x").build().unwrap_err();

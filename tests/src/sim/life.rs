@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
 
 use router_core::{
-    filter,
+    filter, hops,
     id::{BusName, RouteName, TargetName},
     order::Order,
     path::{Budgets, BusSpec, Path, RouteSpec, Topology},
@@ -396,6 +396,7 @@ impl Life {
             targets: made,
             event_bytes_max: 1 << 20,
             budgets: Budgets { sweep_every: Duration::from_millis(500), ..Budgets::default() },
+            router: hops::Router::new(None, &[7; 32]).ok().map(Arc::new),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use router_core::{
     clock::SystemClock,
-    filter,
+    filter, hops,
     id::{BusName, RouteName, SourceName, TargetName},
     path::{Budgets, BusSpec, Path, Redriven, RouteSpec, Topology},
     retain::{BacklogLimits, Retention},
@@ -218,6 +218,7 @@ fn topology(routes: &[Route], wrap: Wrap<'_>) -> Topology {
         targets: targets.values().map(|route| wrap(target(route, &clients))).collect(),
         event_bytes_max: EVENT_BYTES_MAX,
         budgets: Budgets::default(),
+        router: hops::Router::new(None, &[7; 32]).ok().map(Arc::new),
     }
 }
 

@@ -1,5 +1,6 @@
 use router_core::{
     clock::Timestamp,
+    hops,
     id::{BusId, DeliveryId, Epoch, LaneId, Offset, RouteId, RouteName, RunId},
 };
 use serde_json::{Value, json};
@@ -46,6 +47,23 @@ fn each_mapping_carries_what_its_row_says() {
 }
 
 #[test]
+fn each_mapping_carries_the_hops() {
+    let router = hops::Router::new(None, &[7; 32]).unwrap();
+    let event = event().build().unwrap();
+    let left = router.stamp(&event, &event).unwrap();
+    for mapping in [Mapping::Structured, Mapping::Opaque] {
+        let (entry, _) = written(&left, mapping);
+        let back = schemas::json::decode(entry.detail().unwrap().as_bytes()).unwrap();
+        assert!(router.knows(&back) && entry.resources().is_empty(), "{mapping:?}");
+    }
+    let (entry, detail) = written(&left, Mapping::Data);
+    assert!(detail.get("gocoffeehops").is_none(), "the data are the data");
+    let original = identity::original(entry.resources().iter().map(String::as_str)).unwrap();
+    let back = Event::builder(&original.id, &original.source, "t").attr(hops::HOPS, original.hops.as_deref().unwrap());
+    assert!(router.knows(&back.build().unwrap()));
+}
+
+#[test]
 fn what_aws_never_takes_is_refused_with_what_to_do() {
     let refused = |event: Event, mapping| entry(&delivery(event), mapping, "b").unwrap_err();
     let aws = Event::builder("1", "aws.ec2", "t").build().unwrap();
@@ -68,9 +86,10 @@ fn what_aws_never_takes_is_refused_with_what_to_do() {
 fn entries_are_counted_as_aws_counts_them() {
     let event = Event::builder("1", "/é", "tt").data(Form::Json, "{}").build().unwrap();
     let size = |event: &Event| entry(&delivery(event.clone()), Mapping::Data, "bus").unwrap().bytes;
-    assert_eq!(size(&event), 3 + 2 + 2);
+    let who = identity::resource(&event).len();
+    assert_eq!(size(&event), 3 + 2 + 2 + who);
     let timed = event.rebuild().attr("time", "2026-01-02T03:04:05.678+02:00").build().unwrap();
-    assert_eq!(size(&timed), 3 + 2 + 2 + 14);
+    assert_eq!(size(&timed), 3 + 2 + 2 + 14 + who);
     let (entry, _) = written(&timed, Mapping::Data);
     assert_eq!(entry.time().map(DateTime::secs), Some(1_767_315_845));
 }

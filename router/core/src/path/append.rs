@@ -119,14 +119,17 @@ impl Intake {
         let mut events = Vec::with_capacity(batch.len());
         for raw in batch {
             match self.admit(raw) {
-                Ok(admitted) => {
+                Ok(Some(admitted)) => {
                     events.push(admitted);
                     answers.push(None);
                 }
+                Ok(None) => answers.push(Some(Ok(Accepted::Looped))),
                 Err(rejection) => answers.push(Some(Err(rejection))),
             }
         }
         let mut taken = if events.is_empty() { Vec::new() } else { self.send(door, from, events).await? }.into_iter();
+        let looped = answers.iter().filter(|a| matches!(a, Some(Ok(Accepted::Looped)))).count();
+        self.stats.looped.add(u64::try_from(looped).unwrap_or(u64::MAX));
         let answers = answers
             .into_iter()
             .map(|known| {
@@ -138,12 +141,16 @@ impl Intake {
         Ok(answers)
     }
 
-    fn admit(&self, raw: RawEvent) -> Result<Admitted, Rejection> {
+    /// `None`: the event has been here before.
+    fn admit(&self, raw: RawEvent) -> Result<Option<Admitted>, Rejection> {
+        if admit::is_loop(&raw, &self.rules) {
+            return Ok(None);
+        }
         let admitted = admit::admit(raw, &self.rules)?;
-        let Some(schemas) = &self.schemas else { return Ok(admitted) };
+        let Some(schemas) = &self.schemas else { return Ok(Some(admitted)) };
         let Judged { admitted, warned } = schemas.judge(admitted)?;
         self.stats.schema_warned.add(warned.into());
-        Ok(admitted)
+        Ok(Some(admitted))
     }
 
     /// Why nothing is taken in now, when that is so.

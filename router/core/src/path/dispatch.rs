@@ -15,13 +15,14 @@ use super::{
     open::{Held, Job, Now, OpenSet, PageOf, Paged, Paused, Routes, RunAct, SkipAt, WalkOf, Walked, unanswered},
     replay,
     replies::{Answered, Doors},
+    shape::Shape,
     skip::{Placed, Skips},
     status,
     witness::Witness,
 };
 use crate::{
     clock::{Clock, Timestamp},
-    codes,
+    codes, hops,
     id::{BusId, Epoch, LaneId, Offset, OrderKey, RouteId, RouteName, RunId, TargetName},
     replay::{Read, Run},
     reply::ReplyTo,
@@ -30,7 +31,7 @@ use crate::{
     stats::{Stats, Status},
     store::{Change, DeadLetter, Durability, Error, Ledger, Log, Pending, Record},
     target::{Delivery, Outcome, Target},
-    transform::{Context, Failure, Transform},
+    transform::Failure,
 };
 
 /// From one commit to the next, while there is something to commit.
@@ -157,6 +158,7 @@ pub(super) struct Dispatcher {
     witness: Witness,
     gates: Arc<Gates>,
     event_bytes_max: usize,
+    router: Option<Arc<hops::Router>>,
     tx: mpsc::UnboundedSender<Msg>,
     jitter: Jitter,
     tasks: JoinSet<()>,
@@ -214,6 +216,7 @@ impl Dispatcher {
             witness: Witness::new(parts),
             gates: parts.gates.clone(),
             event_bytes_max: parts.topology.event_bytes_max,
+            router: parts.topology.router.clone(),
             tx,
             jitter: Jitter(parts.clock.seed()),
             tasks: JoinSet::new(),
@@ -491,7 +494,8 @@ impl Dispatcher {
                 let transform = route.and_then(|route| route.transform.clone());
                 let offsets = batch.iter().map(|d| d.id.offset).collect();
                 let answer = Answer { tx, target, lane, probe, offsets, spoiled: Vec::new() };
-                let shape = transform.map(|transform| Shape { transform, event_bytes_max: self.event_bytes_max });
+                let (router, event_bytes_max) = (self.router.clone(), self.event_bytes_max);
+                let shape = Shape { transform, event_bytes_max, router };
                 self.tasks.spawn(deliver(goal, deadline, shape, batch, answer));
             }
             Job::Page { lane, id, what, count_max } => {
@@ -554,31 +558,6 @@ impl Answer {
     }
 }
 
-/// What a lane makes of its events.
-struct Shape {
-    transform: Arc<Transform>,
-    event_bytes_max: usize,
-}
-
-impl Shape {
-    /// What the target gets, and of what nothing could be made.
-    fn apply(&self, batch: Vec<Delivery>) -> (Vec<Delivery>, Vec<(Offset, Failure)>) {
-        let (mut made, mut spoiled) = (Vec::with_capacity(batch.len()), Vec::new());
-        for delivery in batch {
-            let context = Context {
-                route: delivery.route.as_str(),
-                appended: delivery.appended,
-                event_bytes_max: self.event_bytes_max,
-            };
-            match self.transform.apply(&delivery.event, &context) {
-                Ok(event) => made.push(Delivery { event, ..delivery }),
-                Err(failure) => spoiled.push((delivery.id.offset, failure)),
-            }
-        }
-        (made, spoiled)
-    }
-}
-
 impl Drop for Answer {
     /// The adapter panicked: each of its deliveries is tried again.
     fn drop(&mut self) {
@@ -593,20 +572,12 @@ impl Drop for Answer {
     }
 }
 
-async fn deliver(
-    target: Arc<dyn Target>,
-    deadline: Duration,
-    shape: Option<Shape>,
-    batch: Vec<Delivery>,
-    mut answer: Answer,
-) {
-    let mut batch = batch;
-    if let Some(shape) = shape {
-        (batch, answer.spoiled) = shape.apply(batch);
-        answer.offsets = batch.iter().map(|d| d.id.offset).collect();
-        if batch.is_empty() {
-            return answer.give(Vec::new());
-        }
+async fn deliver(target: Arc<dyn Target>, deadline: Duration, shape: Shape, sent: Vec<Delivery>, mut answer: Answer) {
+    let batch;
+    (batch, answer.spoiled) = shape.apply(sent);
+    answer.offsets = batch.iter().map(|d| d.id.offset).collect();
+    if batch.is_empty() {
+        return answer.give(Vec::new());
     }
     let started = tokio::time::Instant::now();
     let outcomes = tokio::time::timeout(deadline, target.deliver(&batch)).await;

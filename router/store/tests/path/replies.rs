@@ -114,6 +114,7 @@ fn connected(routes: Vec<(Arc<Replier>, RouteSpec)>) -> Topology {
         routes: routes.into_iter().map(|(_, route)| route).collect(),
         event_bytes_max: 4_096,
         budgets: Budgets { sweep_every: Duration::from_millis(20), ..Budgets::default() },
+        router: None,
     }
 }
 
