@@ -57,6 +57,9 @@ mod aws;
 /// What Azure's sources and targets can be told.
 mod azure;
 
+/// What sources and targets at Google Cloud can be told.
+mod gcp;
+
 /// Findings, for people and for programs.
 pub mod report;
 
@@ -67,6 +70,7 @@ pub use azure::{
     AzureEntra, AzureFunctionTarget, AzureSas, AzureTokens, EventGridBatch, EventGridMode, EventGridNamespaceTarget,
     EventGridPublish, EventGridPull, EventGridSchema, EventGridSource, EventGridTarget, EventGridWebhook,
 };
+pub use gcp::{GoogleCredentials, PubSubBatch, PubSubTarget};
 pub use load::{Loaded, document, load, load_file};
 pub use target::{Batch, ClientAuth, OAuth, Rate, TargetRetry, TargetTls};
 use value::{Json, Secret};
@@ -440,6 +444,9 @@ pub enum Target {
     EventGridNamespace(EventGridNamespaceTarget),
     /// A function at Azure.
     AzureFunction(AzureFunctionTarget),
+    /// A topic of Pub/Sub at Google Cloud.
+    #[serde(rename = "pubsub")]
+    PubSub(PubSubTarget),
 }
 
 impl Target {
@@ -451,6 +458,7 @@ impl Target {
             Target::EventGrid(_) => "event_grid",
             Target::EventGridNamespace(_) => "event_grid_namespace",
             Target::AzureFunction(_) => "azure_function",
+            Target::PubSub(_) => "pubsub",
         }
     }
 
@@ -461,6 +469,7 @@ impl Target {
             Target::EventBridge(_) => "bus",
             Target::EventGrid(_) | Target::EventGridNamespace(_) => "endpoint",
             Target::AzureFunction(_) => "url",
+            Target::PubSub(_) => "topic",
         }
     }
 }

@@ -8,6 +8,9 @@ mod aws;
 #[cfg(feature = "azure")]
 mod azure;
 
+/// Google Cloud.
+mod gcp;
+
 /// Who the router is to others.
 mod router;
 
@@ -95,6 +98,16 @@ pub enum Error {
         /// What is wrong, and what to write.
         why: String,
     },
+    /// A target at Google Cloud.
+    #[error("targets.{name}: {}: {why}", keys.join("."))]
+    Google {
+        /// The target.
+        name: TargetName,
+        /// The keys below its kind.
+        keys: &'static [&'static str],
+        /// What is wrong, and what to write.
+        why: String,
+    },
     /// A target at Azure.
     #[error("targets.{0}: {1}")]
     Azure(TargetName, String),
@@ -119,6 +132,7 @@ impl Error {
             | Error::Source(..)
             | Error::Target(..)
             | Error::Aws { .. }
+            | Error::Google { .. }
             | Error::Azure(..)
             | Error::Router(_) => codes::CONFIG_VALUE,
             Error::RouterKey { .. } => codes::ROUTER_KEY_FILE,
@@ -337,6 +351,8 @@ pub struct Clients {
     http: client::Clients,
     #[cfg_attr(not(feature = "aws"), expect(dead_code))]
     aws: aws::Accounts,
+    #[cfg_attr(not(feature = "gcp"), expect(dead_code))]
+    google: gcp::Accounts,
 }
 
 /// Connects all targets; no connection is opened yet.
@@ -378,10 +394,14 @@ pub fn target(name: &TargetName, target: &config::Target, clients: &Clients) -> 
         config::Target::EventGrid(_) | config::Target::EventGridNamespace(_) | config::Target::AzureFunction(_) => {
             Err(built_without(name, target, "azure"))
         }
+        #[cfg(feature = "gcp")]
+        config::Target::PubSub(topic) => gcp::pubsub(name, topic, &clients.google),
+        #[cfg(not(feature = "gcp"))]
+        config::Target::PubSub(_) => Err(built_without(name, target, "gcp")),
     }
 }
 
-#[cfg(not(all(feature = "aws", feature = "azure")))]
+#[cfg(not(all(feature = "aws", feature = "azure", feature = "gcp")))]
 fn built_without(name: &TargetName, target: &config::Target, feature: &'static str) -> Error {
     Error::BuiltWithout { place: format!("targets.{name}.{}", target.kind()), feature }
 }

@@ -51,6 +51,8 @@ pub fn codes() -> Vec<Code> {
         router_aws::codes::ALL,
         #[cfg(feature = "azure")]
         router_azure::codes::ALL,
+        #[cfg(feature = "gcp")]
+        router_gcp::codes::ALL,
         schemas::codes::ALL,
     ];
     let mut codes: Vec<Code> = Vec::new();

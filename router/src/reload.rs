@@ -155,6 +155,12 @@ impl Named {
                 return Named(secrets.into_iter().chain(authority(to.tls.as_ref())).collect());
             }
             config::Target::AzureFunction(to) => return Named(azure(&to.key, None, to.entra.as_ref())),
+            config::Target::PubSub(topic) => {
+                let file = topic.credentials.file.as_ref();
+                return Named(
+                    file.map(|file| std::fs::read_to_string(file).ok().map(Secret::new)).into_iter().collect(),
+                );
+            }
             config::Target::EventBridge(bus) => {
                 // What stands in the environment, a profile or at the instance is renewed by its own client.
                 let credentials = &bus.credentials;

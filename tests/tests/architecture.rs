@@ -13,14 +13,18 @@ use std::{
 use serde_json::Value;
 
 /// Each member, and the members that it may use, for building and for testing alike.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("schemas", &[]),
     ("router-core", &["schemas"]),
     ("router-store", &["schemas", "router-core"]),
     ("router-http", &["schemas", "router-core"]),
     ("router-aws", &["schemas", "router-core", "router-http"]),
     ("router-azure", &["schemas", "router-core", "router-http"]),
-    ("gocoffee", &["schemas", "router-core", "router-store", "router-http", "router-aws", "router-azure"]),
+    ("router-gcp", &["schemas", "router-core", "router-http"]),
+    (
+        "gocoffee",
+        &["schemas", "router-core", "router-store", "router-http", "router-aws", "router-azure", "router-gcp"],
+    ),
     ("function-host", &["schemas"]),
     ("order-processor", &["schemas", "function-host"]),
     ("inventory-optimizer", &["schemas", "function-host"]),
@@ -36,6 +40,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "router-http",
             "router-aws",
             "router-azure",
+            "router-gcp",
             "gocoffee",
             "function-host",
             "order-processor",
@@ -65,7 +70,7 @@ const OUTSIDE: [&str; 12] = [
 ];
 
 /// What only one crate may name among its own dependencies: the beginnings of names, and the crate.
-const OF_ONE: [(&str, &str); 2] = [("aws-", "router-aws"), ("azure_", "router-azure")];
+const OF_ONE: [(&str, &str); 3] = [("aws-", "router-aws"), ("azure_", "router-azure"), ("google-cloud-", "router-gcp")];
 
 struct Metadata {
     /// Package id to name.

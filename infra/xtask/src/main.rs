@@ -40,6 +40,10 @@ mod package;
 /// A function that is in every list.
 mod new_function;
 
+/// Code out of Google's descriptions.
+#[cfg(feature = "protos")]
+mod protos;
+
 /// The project's own tooling.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
@@ -86,6 +90,9 @@ enum Command {
     NewFunction(new_function::Args),
     /// Write the sample events under schemas/samples anew.
     Samples,
+    /// Write the code for Pub/Sub's protocol anew: `cargo run -p xtask --features protos -- protos`.
+    #[cfg(feature = "protos")]
+    Protos,
 }
 
 /// Why a command ended without doing its work.
@@ -105,6 +112,8 @@ fn main() -> ExitCode {
         Command::Package(args) => package::run(&root, &args),
         Command::NewFunction(args) => new_function::run(&root, &args),
         Command::Samples => samples::write(&root).map(|()| ExitCode::SUCCESS),
+        #[cfg(feature = "protos")]
+        Command::Protos => protos::write(&root).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|e| {
         eprintln!("error: {e}");

@@ -19,6 +19,9 @@ mod aws;
 /// Sources and targets at Azure.
 mod azure;
 
+/// Sources and targets at Google Cloud.
+mod gcp;
+
 /// What becomes of answers, and names that the router keeps to itself.
 mod reply;
 
@@ -427,6 +430,7 @@ fn targets(config: &Config, cx: &mut Cx<'_>) {
             Target::EventGrid(topic) => azure::topic(name.as_str(), topic, cx),
             Target::EventGridNamespace(topic) => azure::namespace(name.as_str(), topic, cx),
             Target::AzureFunction(function) => azure::function(name.as_str(), function, cx),
+            Target::PubSub(topic) => gcp::pubsub(name.as_str(), topic, cx),
         }
         // What the checks above let through, the target itself has the last word on, as at a start. Without
         // its secrets it cannot be made, and that was said already.
@@ -442,7 +446,7 @@ fn targets(config: &Config, cx: &mut Cx<'_>) {
                 keys.push("tls");
                 Some(e.to_string())
             }
-            Some(connect::Error::Aws { keys: below, why, .. }) => {
+            Some(connect::Error::Aws { keys: below, why, .. } | connect::Error::Google { keys: below, why, .. }) => {
                 keys.extend(*below);
                 Some(why.clone())
             }
@@ -461,7 +465,7 @@ fn targets(config: &Config, cx: &mut Cx<'_>) {
             Target::Http(http) => target::warnings(name.as_str(), http, cx),
             Target::EventBridge(bus) => aws::eventbridge_warnings(name.as_str(), bus, cx),
             Target::EventGrid(topic) => azure::topic_warnings(name.as_str(), topic, cx),
-            Target::EventGridNamespace(_) | Target::AzureFunction(_) => {}
+            Target::EventGridNamespace(_) | Target::AzureFunction(_) | Target::PubSub(_) => {}
         }
     }
 }

@@ -63,6 +63,9 @@ fn read_of(of: &str, key: Option<(&str, &Value)>) -> Result<String, String> {
     if kind == "eventbridge" {
         tree["targets"]["name"] = json!({"eventbridge": {"bus": "coffee"}});
     }
+    if kind == "pubsub" {
+        tree["targets"]["name"] = json!({"pubsub": {"topic": "projects/go-coffee/topics/coffee"}});
+    }
     if let Some((key, value)) = key {
         let mut at = &mut tree;
         for part in key.split('.') {
@@ -117,7 +120,8 @@ fn every_key_of_the_structs_is_on_the_page() {
     let source = page("router/src/config.rs")
         + &page("router/src/config/target.rs")
         + &page("router/src/config/aws.rs")
-        + &page("router/src/config/azure.rs");
+        + &page("router/src/config/azure.rs")
+        + &page("router/src/config/gcp.rs");
     let fields = source.lines().filter_map(|line| line.strip_prefix("    pub ")?.split_once(": "));
     let fields: Vec<&str> = fields.map(|(name, _)| name).filter(|name| !name.contains(' ')).collect();
     assert!(fields.len() >= 40, "{fields:?}");

@@ -42,7 +42,7 @@ pub fn check(config: &Config, name: &str, route: &Route, buses: &BTreeSet<String
     let batched = match config.targets.get(&route.to) {
         Some(Target::Http(http)) => http.batch.is_some(),
         Some(Target::AzureFunction(_)) => false,
-        Some(Target::EventBridge(_) | Target::EventGrid(_) | Target::EventGridNamespace(_)) => {
+        Some(Target::EventBridge(_) | Target::EventGrid(_) | Target::EventGridNamespace(_) | Target::PubSub(_)) => {
             let message = format!("the target `{}` is a bus or a topic, which answers with no events", route.to);
             return cx.error(&["routes", name, "reply"], message, "leave out `reply`");
         }

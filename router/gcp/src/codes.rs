@@ -1,0 +1,8 @@
+//! Codes of what the targets at Google refuse by themselves, because Google would, and of what messages are no events.
+//! Each has a page in `docs/errors`.
+
+schemas::codes! {
+    MESSAGE_TOO_LARGE = "pubsub-size",
+    ORDERING_KEY = "pubsub-ordering-key",
+    MESSAGE_FORMAT = "pubsub-format",
+}
