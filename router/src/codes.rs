@@ -74,6 +74,7 @@ schemas::codes! {
     BUILT_WITHOUT = "R0040",
     SOURCE_ENDED = "R0043",
     ROUTER_KEY_FILE = "R0044",
+    SOURCE_UNREACHABLE = "R0041",
     NO_SUCH_BUS = "no-such-bus",
     POSITION = "position",
     TOO_MANY_READERS = "too-many-readers",

@@ -65,7 +65,10 @@ pub mod report;
 
 pub use self::router::Router;
 pub use self::schemas::{Schemas, Validate};
-pub use aws::{AwsCredentials, EventBridgeBatch, EventBridgeMapping, EventBridgeTarget};
+pub use aws::{
+    AwsBatch, AwsCredentials, EventBridgeMapping, EventBridgeSource, EventBridgeTarget, Invocation, LambdaTarget,
+    SqsTarget,
+};
 pub use azure::{
     AzureEntra, AzureFunctionTarget, AzureSas, AzureTokens, EventGridBatch, EventGridMode, EventGridNamespaceTarget,
     EventGridPublish, EventGridPull, EventGridSchema, EventGridSource, EventGridTarget, EventGridWebhook,
@@ -355,8 +358,30 @@ impl Default for Dedupe {
 pub enum Source {
     /// CloudEvents over HTTP at the public listener.
     Http(HttpSource),
+    /// A queue of SQS that EventBridge feeds.
+    #[serde(rename = "eventbridge")]
+    EventBridge(Box<EventBridgeSource>),
     /// Event Grid at Azure.
     EventGrid(EventGridSource),
+}
+
+/// What becomes of what a source that pulls cannot read, or what is never taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnInvalid {
+    /// It is quarantined, and acknowledged where it came from.
+    Quarantine,
+    /// It stays where it came from, or goes to the dead letters there.
+    Reject,
+}
+
+impl<'de> Deserialize<'de> for OnInvalid {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        match String::deserialize(d)?.as_str() {
+            "quarantine" => Ok(OnInvalid::Quarantine),
+            "reject" => Ok(OnInvalid::Reject),
+            other => Err(serde::de::Error::custom(format!("`{other}` is none of `quarantine` and `reject`"))),
+        }
+    }
 }
 
 /// Where a source is called.
@@ -377,6 +402,7 @@ impl Source {
     pub fn bus(&self) -> (&'static [&'static str], &BusName) {
         match self {
             Source::Http(http) => (&["http"], &http.bus),
+            Source::EventBridge(queue) => (&["eventbridge"], &queue.bus),
             Source::EventGrid(EventGridSource::Webhook(webhook)) => (&["event_grid", "webhook"], &webhook.bus),
             Source::EventGrid(EventGridSource::Pull(pull)) => (&["event_grid", "pull"], &pull.bus),
             Source::EventGrid(EventGridSource::Publish(publish)) => (&["event_grid", "publish"], &publish.bus),
@@ -394,9 +420,19 @@ impl Source {
             Source::EventGrid(EventGridSource::Publish(publish)) => {
                 (&publish.path, &publish.keys, publish.entra.is_some())
             }
-            Source::EventGrid(EventGridSource::Pull(_)) => return None,
+            Source::EventBridge(_) | Source::EventGrid(EventGridSource::Pull(_)) => return None,
         };
         Some(Called { at, path, keys, asks: !keys.is_empty() || tokens })
+    }
+
+    /// Whether it keeps what is no event in the quarantine.
+    pub fn quarantines(&self) -> bool {
+        let on_invalid = match self {
+            Source::EventBridge(queue) => queue.on_invalid,
+            Source::EventGrid(EventGridSource::Pull(pull)) => pull.on_invalid,
+            Source::Http(_) | Source::EventGrid(_) => return false,
+        };
+        on_invalid == OnInvalid::Quarantine
     }
 }
 
@@ -405,6 +441,7 @@ impl Source {
     pub fn validate(&self) -> Validate {
         match self {
             Source::Http(http) => http.validate,
+            Source::EventBridge(queue) => queue.validate,
             Source::EventGrid(EventGridSource::Webhook(webhook)) => webhook.validate,
             Source::EventGrid(EventGridSource::Pull(pull)) => pull.validate,
             Source::EventGrid(EventGridSource::Publish(publish)) => publish.validate,
@@ -438,6 +475,10 @@ pub enum Target {
     /// A bus of EventBridge at AWS.
     #[serde(rename = "eventbridge")]
     EventBridge(EventBridgeTarget),
+    /// A queue of SQS at AWS.
+    Sqs(SqsTarget),
+    /// A function of Lambda at AWS.
+    Lambda(LambdaTarget),
     /// A topic, a domain or a channel of Event Grid at Azure.
     EventGrid(EventGridTarget),
     /// A topic of a namespace of Event Grid.
@@ -455,6 +496,8 @@ impl Target {
         match self {
             Target::Http(_) => "http",
             Target::EventBridge(_) => "eventbridge",
+            Target::Sqs(_) => "sqs",
+            Target::Lambda(_) => "lambda",
             Target::EventGrid(_) => "event_grid",
             Target::EventGridNamespace(_) => "event_grid_namespace",
             Target::AzureFunction(_) => "azure_function",
@@ -467,6 +510,8 @@ impl Target {
         match self {
             Target::Http(_) => "url",
             Target::EventBridge(_) => "bus",
+            Target::Sqs(_) => "queue_url",
+            Target::Lambda(_) => "function",
             Target::EventGrid(_) | Target::EventGridNamespace(_) => "endpoint",
             Target::AzureFunction(_) => "url",
             Target::PubSub(_) => "topic",

@@ -29,6 +29,7 @@ use router_core::{
     path::{Budgets, BusSpec, RouteSpec, Topology},
     retain::{BacklogLimits, DiskBudget, LetterLimits, Retention, Then},
     settle::RetryPolicy,
+    source::{OnInvalid, Source},
     store,
     target::{Rate, Target},
 };
@@ -45,7 +46,6 @@ use crate::{
     catalogue::{self, Known},
     codes,
     config::{self, Config, Validate, value},
-    pulls,
 };
 
 pub use self::router::router;
@@ -88,11 +88,11 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
-    /// A target at AWS.
-    #[error("targets.{name}: {}: {why}", keys.join("."))]
+    /// A source or a target at AWS.
+    #[error("{place}: {}: {why}", keys.join("."))]
     Aws {
-        /// The target.
-        name: TargetName,
+        /// Its key in the configuration.
+        place: String,
         /// The keys below its kind.
         keys: &'static [&'static str],
         /// What is wrong, and what to write.
@@ -158,10 +158,8 @@ pub enum Connected {
     },
     /// It pulls.
     Pull {
-        /// The operator's name for it.
-        name: SourceName,
-        /// Makes it, each time that it is started.
-        make: pulls::Make,
+        /// What pulls.
+        source: Arc<dyn Source>,
         /// The bus that it feeds.
         bus: BusName,
         /// What it does with an event whose data its schema refuses.
@@ -236,8 +234,20 @@ pub fn edge(config: &Config) -> Edge {
 ///
 /// # Errors
 /// [`Error`].
-pub fn source(name: &SourceName, source: &config::Source, keys: &[KnownKey]) -> Result<Connected, Error> {
+pub fn source(
+    name: &SourceName,
+    source: &config::Source,
+    keys: &[KnownKey],
+    clients: &Clients,
+) -> Result<Connected, Error> {
     match source {
+        #[cfg(feature = "aws")]
+        config::Source::EventBridge(queue) => aws::queue(name, queue, &clients.aws),
+        #[cfg(not(feature = "aws"))]
+        config::Source::EventBridge(_) => {
+            let _none = clients;
+            Err(Error::BuiltWithout { place: format!("sources.{name}.eventbridge"), feature: "aws" })
+        }
         config::Source::Http(http) => {
             let refused = |e: &dyn std::fmt::Display| Error::Source(name.clone(), e.to_string());
             let mut all = keys.to_vec();
@@ -254,6 +264,15 @@ pub fn source(name: &SourceName, source: &config::Source, keys: &[KnownKey]) -> 
         config::Source::EventGrid(_) => {
             Err(Error::BuiltWithout { place: format!("sources.{name}.event_grid"), feature: "azure" })
         }
+    }
+}
+
+/// What a source that pulls does with what is no event.
+#[cfg(any(feature = "aws", feature = "azure"))]
+fn on_invalid(given: config::OnInvalid) -> OnInvalid {
+    match given {
+        config::OnInvalid::Quarantine => OnInvalid::Quarantine,
+        config::OnInvalid::Reject => OnInvalid::Reject,
     }
 }
 
@@ -283,8 +302,8 @@ pub fn buses_with_path(config: &Config) -> Vec<BusName> {
     let open = |bus: &BusName| {
         let feeds = |source: &config::Source| match source {
             config::Source::Http(http) => http.keys.is_empty() && http.bus == *bus,
-            // What stands for Event Grid says nothing of who may send CloudEvents to a bus.
-            config::Source::EventGrid(_) => false,
+            // What stands for a cloud says nothing of who may send CloudEvents to a bus.
+            config::Source::EventBridge(_) | config::Source::EventGrid(_) => false,
         };
         config.sources.values().any(feeds)
     };
@@ -378,8 +397,17 @@ pub fn target(name: &TargetName, target: &config::Target, clients: &Clients) -> 
         }
         #[cfg(feature = "aws")]
         config::Target::EventBridge(bus) => aws::eventbridge(name, bus, &clients.aws),
+        #[cfg(feature = "aws")]
+        config::Target::Sqs(queue) => aws::sqs(name, queue, &clients.aws),
+        #[cfg(feature = "aws")]
+        config::Target::Lambda(function) => {
+            let client = clients.http.get(client::Settings::default());
+            aws::lambda(name, function, &clients.aws, client.map_err(|e| Error::TargetTls(name.clone(), e))?)
+        }
         #[cfg(not(feature = "aws"))]
-        config::Target::EventBridge(_) => Err(built_without(name, target, "aws")),
+        config::Target::EventBridge(_) | config::Target::Sqs(_) | config::Target::Lambda(_) => {
+            Err(built_without(name, target, "aws"))
+        }
         #[cfg(feature = "azure")]
         config::Target::EventGrid(topic) => azure::topic(name, topic, rate(topic.rate.as_ref()), &clients.http),
         #[cfg(feature = "azure")]
@@ -544,6 +572,7 @@ pub fn topology_of(config: &Config, targets: Vec<Arc<dyn Target>>) -> Topology {
         budgets: budgets(config),
         // A start says it, once it has a data folder.
         router: None,
+        quarantine: config.sources.values().any(config::Source::quarantines),
     }
 }
 

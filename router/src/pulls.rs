@@ -1,21 +1,17 @@
-//! Sources that pull: each runs until the router stops, and is started again when it ends by itself.
+//! Sources that pull: each runs until the router stops, and is run again when it ends by itself.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use router_core::{
-    id::SourceName,
-    source::{Intake, Source},
-};
-use tokio::task::JoinSet;
+use router_core::source::{Inlet, Source};
+use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{codes, connect};
+use crate::codes;
 
-/// From the end of a source to its next start.
-const AGAIN_AFTER: Duration = Duration::from_secs(5);
-
-/// Makes a source, as often as it has to be started.
-pub type Make = Box<dyn Fn() -> Result<Box<dyn Source>, connect::Error> + Send + Sync>;
+/// From the end of a source to its next run, the first time and at most; it doubles with each that follows.
+const WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// A source that ran for so long has begun anew when it ends.
+const GOOD_RUN: Duration = Duration::from_secs(60);
 
 /// The sources that run. Dropping it ends them at once.
 #[derive(Default)]
@@ -26,8 +22,8 @@ pub struct Pulls {
 
 impl Pulls {
     /// Starts a source into the bus that it feeds.
-    pub fn start(&mut self, name: SourceName, make: Make, intake: Intake) {
-        self.tasks.spawn(run(name, make, intake, self.stop.clone()));
+    pub fn start(&mut self, source: Arc<dyn Source>, inlet: Arc<dyn Inlet>) {
+        self.tasks.spawn(run(source, inlet, self.stop.clone()));
     }
 
     /// Lets them end what they have begun.
@@ -37,26 +33,27 @@ impl Pulls {
     }
 }
 
-async fn run(name: SourceName, make: Make, intake: Intake, stop: CancellationToken) {
+async fn run(source: Arc<dyn Source>, inlet: Arc<dyn Inlet>, stop: CancellationToken) {
+    let mut wait = WAIT.0;
     while !stop.is_cancelled() {
-        let why = match make() {
-            Err(error) => error.to_string(),
-            Ok(source) => {
-                // In a task of its own, so that a panic ends the source and not whoever starts it again.
-                let mut one = JoinSet::new();
-                one.spawn(source.run(intake.clone(), stop.clone()));
-                match one.join_next().await {
-                    Some(Ok(Ok(()))) | None if stop.is_cancelled() => return,
-                    Some(Ok(Ok(()))) | None => "it ended by itself".to_owned(),
-                    Some(Ok(Err(error))) => error.to_string(),
-                    Some(Err(error)) => error.to_string(),
-                }
-            }
+        let started = Instant::now();
+        // In a task of its own, so that a panic ends the source and not whoever runs it again.
+        let mut one = JoinSet::new();
+        one.spawn(source.clone().run(inlet.clone(), stop.clone()));
+        let why = match one.join_next().await {
+            Some(Ok(Ok(()))) | None if stop.is_cancelled() => return,
+            Some(Ok(Ok(()))) | None => "it ended by itself".to_owned(),
+            Some(Ok(Err(error))) => error.to_string(),
+            Some(Err(error)) => error.to_string(),
         };
-        tracing::error!(code = %codes::SOURCE_ENDED, source = %name, why, again_after = ?AGAIN_AFTER, "a source ended; it is started again");
+        if started.elapsed() >= GOOD_RUN {
+            wait = WAIT.0;
+        }
+        tracing::error!(code = %codes::SOURCE_ENDED, source = %source.name(), why, again_after = ?wait, "a source ended; it is started again");
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(AGAIN_AFTER) => {}
+            () = tokio::time::sleep(wait) => {}
         }
+        wait = (wait * 2).min(WAIT.1);
     }
 }

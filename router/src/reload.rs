@@ -144,6 +144,11 @@ impl Named {
                     (key.iter()).chain(sas.map(|sas| &sas.key)).chain(entra.and_then(|e| e.client_secret.as_ref()));
                 secrets.map(one).collect::<Vec<_>>()
             };
+        // What stands in the environment, a profile or at the instance is renewed by its own client.
+        let aws = |credentials: &config::AwsCredentials| {
+            let written = credentials.secret_access_key.iter().chain(&credentials.session_token);
+            written.map(one).collect::<Vec<_>>()
+        };
         let http = match config {
             config::Target::Http(http) => http,
             config::Target::EventGrid(to) => {
@@ -161,12 +166,9 @@ impl Named {
                     file.map(|file| std::fs::read_to_string(file).ok().map(Secret::new)).into_iter().collect(),
                 );
             }
-            config::Target::EventBridge(bus) => {
-                // What stands in the environment, a profile or at the instance is renewed by its own client.
-                let credentials = &bus.credentials;
-                let written = credentials.secret_access_key.iter().chain(&credentials.session_token);
-                return Named(written.map(one).collect());
-            }
+            config::Target::EventBridge(bus) => return Named(aws(&bus.credentials)),
+            config::Target::Sqs(queue) => return Named(aws(&queue.credentials)),
+            config::Target::Lambda(function) => return Named(aws(&function.credentials)),
         };
         let secrets = (http.headers.values().chain(&http.bearer).chain(&http.webhook_secrets))
             .chain(http.basic.as_ref().map(|basic| &basic.password))

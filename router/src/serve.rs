@@ -166,9 +166,10 @@ pub async fn serve(config: Config, options: Options) -> Result<Running, Error> {
     let configured = config.admin.token.as_ref().map(|t| connect::secret(|| "admin.token".into(), t)).transpose()?;
     let router = config.router.key.as_ref().map(|_| connect::router(&config.router, &data)).transpose()?;
     let keys = connect::keys(&config)?;
+    let clients = connect::Clients::default();
     let mut sources = Vec::new();
     for (name, source) in &config.sources {
-        sources.push(connect::source(name, source, &keys)?);
+        sources.push(connect::source(name, source, &keys, &clients)?);
     }
     sources.extend(connect::bus_sources(&config, &keys)?);
     let known = connect::schemas(&config)?;
@@ -270,10 +271,10 @@ fn intake(path: &Path, bus: &BusName, known: Option<&Arc<Known>>, validate: Vali
 fn pull(sources: Vec<Connected>, known: Option<&Arc<Known>>, path: &Path) -> Pulls {
     let mut pulls = Pulls::default();
     for source in sources {
-        if let Connected::Pull { name, make, bus, validate } = source
+        if let Connected::Pull { source, bus, validate } = source
             && let Some(intake) = intake(path, &bus, known, validate)
         {
-            pulls.start(name, make, intake);
+            pulls.start(source, Arc::new(path.doorway(bus, intake)));
         }
     }
     pulls

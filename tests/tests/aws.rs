@@ -14,6 +14,18 @@ mod peers;
 #[path = "aws/proxy.rs"]
 mod proxy;
 
+/// The source `eventbridge`.
+#[path = "aws/pull.rs"]
+mod pull;
+
+/// The target `lambda`.
+#[path = "aws/function.rs"]
+mod function;
+
+/// The target `sqs`.
+#[path = "aws/queue.rs"]
+mod queue;
+
 /// The target `eventbridge`.
 #[path = "aws/publish.rs"]
 mod publish;

@@ -6,15 +6,16 @@
 //! |---|---|
 //! | [`auth`] | regions and credentials; one [`Account`] for all that is configured alike |
 //! | [`wire`] | events as the services take them, counted as they count |
-//! | [`target`] | where events go: [`EventBridge`] |
+//! | [`source`] | where events come from: [`EventBridgeSource`] |
+//! | [`target`] | where events go: [`EventBridge`], [`Sqs`], [`Lambda`] |
 //!
 //! Decisions are pure (what an event is on the wire, which batch a call takes, what an error means); the official
 //! SDKs do the rest, without their own retries: the path does those.
 //!
 //! ```
-//! use router_aws::wire::{EVENTBRIDGE_COUNT_MAX, Mapping};
+//! use router_aws::wire::{COUNT_MAX, Mapping};
 //! assert_eq!(Mapping::default(), Mapping::Structured);
-//! assert_eq!(EVENTBRIDGE_COUNT_MAX, 10);
+//! assert_eq!(COUNT_MAX, 10);
 //! ```
 
 /// Regions, credentials, endpoints.
@@ -23,6 +24,12 @@ pub mod auth;
 /// Events as AWS takes them.
 pub mod wire;
 
+/// Queues.
+mod queue;
+
+/// Where events come from.
+pub mod source;
+
 /// Where events go.
 pub mod target;
 
@@ -30,4 +37,5 @@ pub mod target;
 pub mod codes;
 
 pub use auth::{AccessKey, Account, Accounts, ConfigError, Role, Settings};
-pub use target::{EventBridge, EventBridgeConfig};
+pub use source::{EventBridgeSource, EventBridgeSourceConfig};
+pub use target::{EventBridge, EventBridgeConfig, Invocation, Lambda, LambdaConfig, Sqs, SqsConfig};

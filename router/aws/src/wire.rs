@@ -14,6 +14,8 @@
 
 /// Who an event was.
 pub mod identity;
+/// What EventBridge sends.
+pub mod envelope;
 
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use aws_smithy_types::{DateTime, date_time::Format};
@@ -22,10 +24,10 @@ use schemas::{Code, Event, Form};
 
 use crate::codes;
 
-/// Entries of one call of `PutEvents`.
-pub const EVENTBRIDGE_COUNT_MAX: usize = 10;
-/// Bytes of the entries of one call.
-pub const EVENTBRIDGE_BYTES_MAX: usize = 1 << 20;
+/// Entries of one call, of EventBridge as of SQS.
+pub const COUNT_MAX: usize = 10;
+/// Bytes of the entries of one call, of EventBridge as of SQS.
+pub const BYTES_MAX: usize = 1 << 20;
 /// Characters of `DetailType`.
 pub const DETAIL_TYPE_CHARS_MAX: usize = 128;
 /// What a time adds to the size of an entry.
@@ -52,11 +54,11 @@ pub struct Misfit {
     pub note: String,
 }
 
-/// An entry, and its bytes as AWS counts them.
+/// An entry of a call, and its bytes as AWS counts them.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct Weighed<T> {
     /// What is sent.
-    pub entry: PutEventsRequestEntry,
+    pub entry: T,
     /// What counts.
     pub bytes: usize,
 }
@@ -65,7 +67,7 @@ pub struct Entry {
 ///
 /// # Errors
 /// [`Misfit`]: no try can change it.
-pub fn entry(delivery: &Delivery, mapping: Mapping, bus: &str) -> Result<Entry, Misfit> {
+pub fn entry(delivery: &Delivery, mapping: Mapping, bus: &str) -> Result<Weighed<PutEventsRequestEntry>, Misfit> {
     let event = &delivery.event;
     check_names(event)?;
     let detail = detail(event, mapping)?;
@@ -82,7 +84,7 @@ pub fn entry(delivery: &Delivery, mapping: Mapping, bus: &str) -> Result<Entry, 
         .set_resources(original.map(|original| vec![original]))
         .set_trace_header(trace_header(&router_http::target::trace::traceparent(delivery)))
         .build();
-    Ok(Entry { entry, bytes })
+    Ok(Weighed { entry, bytes })
 }
 
 fn size(event: &Event, detail: &str, timed: bool) -> usize {
@@ -154,8 +156,8 @@ pub fn trace_header(traceparent: &str) -> Option<String> {
 }
 
 /// Puts entries together as calls take them, in their order: at most so many, and so many bytes, of one call.
-pub fn calls<T>(entries: Vec<(T, Entry)>, count_max: usize, bytes_max: usize) -> Vec<Vec<(T, Entry)>> {
-    let (mut calls, mut bytes): (Vec<Vec<(T, Entry)>>, usize) = (Vec::new(), 0);
+pub fn calls<T, E>(entries: Vec<(T, Weighed<E>)>, count_max: usize, bytes_max: usize) -> Vec<Vec<(T, Weighed<E>)>> {
+    let (mut calls, mut bytes) = (Vec::<Vec<(T, Weighed<E>)>>::new(), 0usize);
     for (whose, entry) in entries {
         let size = entry.bytes;
         match calls.last_mut().filter(|call| call.len() < count_max && bytes.saturating_add(size) <= bytes_max) {
@@ -173,4 +175,4 @@ pub fn calls<T>(entries: Vec<(T, Entry)>, count_max: usize, bytes_max: usize) ->
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -25,6 +25,9 @@ mod open;
 /// Steps 5 to 7: the loop around the open set.
 mod dispatch;
 
+/// What sources that pull bring.
+mod inlet;
+
 /// Whether intake takes events in.
 mod gate;
 
@@ -82,6 +85,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     append::Intake,
     edit::{EditError, Edited},
+    inlet::Doorway,
     letters::{Purged, Redriven, Which},
     open::ANSWERS_BYTES_MAX,
     replay::{Asked, Place, Reading, Refused, Started},
@@ -142,6 +146,8 @@ pub struct Topology {
     /// Who this router is to others, for the hops of events; `None`: it writes none and sees no loop. A revision does
     /// not change it.
     pub router: Option<Arc<hops::Router>>,
+    /// Whether sources keep what is no event, so that the quarantine has to be there.
+    pub quarantine: bool,
 }
 
 /// What is kept and held at most.
@@ -335,7 +341,12 @@ impl Path {
         self.archives.iter()
     }
 
-    /// Where to keep what is no event; `None` when no route asks for replies and nothing was ever kept.
+    /// The way into a bus for a source that pulls, by the bus's [`Intake`], which may judge by schemas.
+    pub fn doorway(&self, bus: BusName, intake: Intake) -> Doorway {
+        Doorway { bus, intake, quarantine: self.quarantine.clone() }
+    }
+
+    /// Where to keep what is no event; `None` when nobody asked for it and nothing was ever kept.
     pub fn quarantine(&self) -> Option<Quarantine> {
         self.quarantine.clone()
     }

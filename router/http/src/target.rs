@@ -44,8 +44,8 @@ use crate::{
     secret::{self, Secret},
 };
 
-/// The events in an answer.
-mod answer;
+/// The events in an answer, as other targets read them too.
+pub mod answer;
 
 /// What can be configured.
 mod config;

@@ -10,7 +10,7 @@ use crate::{
     change::Change,
     codes,
     config::{self, Config, Loaded, report::Finding},
-    connect,
+    connect::{self, Connected},
 };
 
 /// How long one target may take to be reached.
@@ -32,8 +32,8 @@ pub struct Args {
     /// Take warnings for errors.
     #[arg(long)]
     deny_warnings: bool,
-    /// Open a connection to each target, with TLS where it has it; no event is sent. A target that cannot be
-    /// reached is an error.
+    /// Open a connection to each target, with TLS where it has it, and ask clouds whether the router may; no event is
+    /// sent or taken. A source or a target that cannot be reached is an error.
     #[arg(long)]
     connect: bool,
     /// Say what the change to this configuration would do to what is owed in this data folder; nothing is
@@ -93,9 +93,25 @@ fn text(changes: &[Change]) -> String {
     format!("{lines}\n")
 }
 
-/// Looks whether each target can be reached.
+/// Looks whether each source that pulls, and each target, can be reached.
 async fn connect(config: &Config, loaded: &mut Loaded) -> Result<(), Failure> {
-    let targets = connect::targets(config).map_err(|e| Failure::new(Exit::No, e.code(), e.to_string()))?;
+    let failed = |e: connect::Error| Failure::new(Exit::No, e.code(), e.to_string());
+    let clients = connect::Clients::default();
+    for (name, source) in &config.sources {
+        if let Connected::Pull { source: pulls, .. } = connect::source(name, source, &[], &clients).map_err(failed)? {
+            let reached = tokio::time::timeout(CONNECT_TIMEOUT, pulls.check()).await;
+            let why = match reached {
+                Ok(Ok(())) => continue,
+                Ok(Err(why)) => why.to_string(),
+                Err(_) => format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
+            };
+            let place = loaded.place(&[&["sources", name.as_str()][..], source.bus().0].concat());
+            let finding = Finding::error(place, format!("nothing can be pulled by the source `{name}`: {why}"));
+            let help = "its events would wait where they are; correct the address, or grant what is missing";
+            loaded.report.add(finding.code(codes::SOURCE_UNREACHABLE).help(help));
+        }
+    }
+    let targets = connect::targets(config).map_err(failed)?;
     for some in targets.chunks(CONNECT_AT_ONCE) {
         let mut asked = tokio::task::JoinSet::new();
         for target in some {

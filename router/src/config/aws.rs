@@ -1,13 +1,46 @@
-//! What targets at AWS can be told.
+//! What sources and targets at AWS can be told.
 
 use std::time::Duration;
 
+use router_core::id::BusName;
 use serde::{Deserialize, Deserializer};
 
 use super::{
-    Rate, thirty_seconds,
+    OnInvalid, Rate, Validate, default_bus, sixty_four, thirty_seconds,
     value::{self, Secret},
 };
+
+/// A queue of SQS that a rule of EventBridge feeds, or a subscriber of a custom event bus.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventBridgeSource {
+    /// Its URL. Required.
+    pub queue_url: String,
+    /// The bus that takes the events. Default `default`.
+    #[serde(default = "default_bus")]
+    pub bus: BusName,
+    /// Its region. Default: that of the URL, of the environment or of the profile.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// Where SQS is, in place of the region's own address. Default: where the URL says.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// Who the router is to AWS. Default: what the environment says.
+    #[serde(default)]
+    pub credentials: AwsCredentials,
+    /// What becomes of messages that are no event. Default `quarantine`.
+    #[serde(default = "quarantine")]
+    pub on_invalid: OnInvalid,
+    /// What becomes of events whose data their schema refuses. Default `off`.
+    #[serde(default)]
+    pub validate: Validate,
+    /// Polls at a time. Default 4.
+    #[serde(default = "four")]
+    pub receivers: u16,
+    /// How long a message is hidden from other receivers; renewed while it waits for the bus. Default `60s`.
+    #[serde(default = "one_minute", deserialize_with = "value::duration")]
+    pub visibility: Duration,
+}
 
 /// A bus of EventBridge.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -32,7 +65,7 @@ pub struct EventBridgeTarget {
     pub timeout: Duration,
     /// How many events go in one call. Default: as many as AWS takes.
     #[serde(default)]
-    pub batch: EventBridgeBatch,
+    pub batch: AwsBatch,
     /// Calls at a time. Default 16.
     #[serde(default = "sixteen")]
     pub in_flight_max: u16,
@@ -61,10 +94,88 @@ pub struct AwsCredentials {
     pub session_name: Option<String>,
 }
 
-/// How many events go in one call of `PutEvents`.
+/// A queue of SQS.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SqsTarget {
+    /// Its URL; one that ends in `.fifo` is in order. Required.
+    pub queue_url: String,
+    /// Its region. Default: that of the URL, of the environment or of the profile.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// Where SQS is, in place of the region's own address. Default: where the URL says.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// Who the router is to AWS. Default: what the environment says.
+    #[serde(default)]
+    pub credentials: AwsCredentials,
+    /// How long one attempt may take. Default `30s`.
+    #[serde(default = "thirty_seconds", deserialize_with = "value::duration")]
+    pub timeout: Duration,
+    /// How many events go in one call. Default: as many as AWS takes.
+    #[serde(default)]
+    pub batch: AwsBatch,
+    /// Calls at a time. Default 16.
+    #[serde(default = "sixteen")]
+    pub in_flight_max: u16,
+    /// How fast events are sent. Default: as fast as they are taken.
+    #[serde(default)]
+    pub rate: Option<Rate>,
+}
+
+/// A function of Lambda.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LambdaTarget {
+    /// Its name, `NAME:ALIAS`, or its ARN. Required.
+    pub function: String,
+    /// Its region. Default: that of the ARN, of the environment or of the profile.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// Where Lambda is, in place of the region's own address. Default: there.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// Who the router is to AWS. Default: what the environment says.
+    #[serde(default)]
+    pub credentials: AwsCredentials,
+    /// Who waits for it. Default `request-response`.
+    #[serde(default)]
+    pub invocation: Invocation,
+    /// How long one attempt may take. Default `30s`.
+    #[serde(default = "thirty_seconds", deserialize_with = "value::duration")]
+    pub timeout: Duration,
+    /// Calls at a time. Default 64.
+    #[serde(default = "sixty_four")]
+    pub in_flight_max: u16,
+    /// How fast events are sent. Default: as fast as they are taken.
+    #[serde(default)]
+    pub rate: Option<Rate>,
+}
+
+/// Who waits for a function.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Invocation {
+    /// The router, until it is done.
+    #[default]
+    RequestResponse,
+    /// Lambda: the router is done when it is queued.
+    Event,
+}
+
+impl<'de> Deserialize<'de> for Invocation {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        match String::deserialize(d)?.as_str() {
+            "request-response" => Ok(Invocation::RequestResponse),
+            "event" => Ok(Invocation::Event),
+            other => Err(serde::de::Error::custom(format!("`{other}` is none of `request-response` and `event`"))),
+        }
+    }
+}
+
+/// How many events go in one call.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct EventBridgeBatch {
+pub struct AwsBatch {
     /// Events of one call. Default 10.
     pub count_max: u16,
     /// Their bytes, as AWS counts them; a larger event is refused. Default `1MiB`.
@@ -75,9 +186,9 @@ pub struct EventBridgeBatch {
     pub delay_max: Option<Duration>,
 }
 
-impl Default for EventBridgeBatch {
+impl Default for AwsBatch {
     fn default() -> Self {
-        EventBridgeBatch { count_max: 10, bytes_max: 1 << 20, delay_max: None }
+        AwsBatch { count_max: 10, bytes_max: 1 << 20, delay_max: None }
     }
 }
 
@@ -103,6 +214,18 @@ impl<'de> Deserialize<'de> for EventBridgeMapping {
             }
         }
     }
+}
+
+fn quarantine() -> OnInvalid {
+    OnInvalid::Quarantine
+}
+
+fn four() -> u16 {
+    4
+}
+
+fn one_minute() -> Duration {
+    Duration::from_secs(60)
 }
 
 fn sixteen() -> u16 {

@@ -6,7 +6,7 @@ use router_core::id::BusName;
 use serde::{Deserialize, Deserializer};
 
 use super::{
-    Rate, TargetRetry, TargetTls, Validate, default_bus, thirty_seconds,
+    OnInvalid, Rate, TargetRetry, TargetTls, Validate, default_bus, thirty_seconds,
     value::{self, Secret},
 };
 
@@ -79,6 +79,9 @@ pub struct EventGridPull {
     /// How often locks are renewed while events wait. Default `20s`.
     #[serde(default = "twenty_seconds", deserialize_with = "value::duration")]
     pub renew_every: Duration,
+    /// What becomes of what is no event. Default `reject`: it goes to the subscription's dead letters.
+    #[serde(default = "reject")]
+    pub on_invalid: OnInvalid,
     /// TLS to the namespace. Default: what the machine trusts.
     #[serde(default)]
     pub tls: Option<TargetTls>,
@@ -360,6 +363,10 @@ fn sixteen() -> u16 {
 
 fn sixty_four() -> u16 {
     64
+}
+
+fn reject() -> OnInvalid {
+    OnInvalid::Reject
 }
 
 fn hundred() -> u16 {

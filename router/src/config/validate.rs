@@ -365,11 +365,15 @@ fn sources(config: &Config, cx: &mut Cx<'_>) {
     // In the order of the file: the second of two is the one to change.
     let mut sources: Vec<_> = config.sources.iter().collect();
     sources.sort_by_key(|(name, _)| cx.root.place(&["sources", name.as_str()]).start);
+    let clients = connect::Clients::default();
     for (name, source) in sources {
         let before = cx.findings.len();
+        aws::source(name.as_str(), source, cx);
         azure::source(name.as_str(), source, cx);
         let Some(Called { at, path, keys, .. }) = source.called() else {
-            pulled(name, source, &shared, before, cx);
+            if cx.findings.len() == before {
+                pulled(name, source, &clients, cx);
+            }
             continue;
         };
         let keys_at = [&["sources", name.as_str()][..], at, &["keys"]].concat();
@@ -391,7 +395,7 @@ fn sources(config: &Config, cx: &mut Cx<'_>) {
         }
         if router_http::listener::is_path(path)
             && cx.findings.len() == before
-            && let Some(message) = refusal(name, source, &shared)
+            && let Some(message) = refusal(name, source, &shared, &clients)
         {
             cx.findings.push(Finding::error(cx.root.place(&keys_at), message));
         }
@@ -399,18 +403,28 @@ fn sources(config: &Config, cx: &mut Cx<'_>) {
 }
 
 /// The last word of a source that pulls, as at a start.
-fn pulled(name: &SourceName, source: &Source, shared: &[connect::KnownKey], before: usize, cx: &mut Cx<'_>) {
-    if cx.findings.len() == before
-        && let Some(message) = refusal(name, source, shared)
-    {
-        let keys = [&["sources", name.as_str()][..], source.bus().0].concat();
-        cx.findings.push(Finding::error(cx.root.place(&keys), message));
-    }
+fn pulled(name: &SourceName, source: &Source, clients: &connect::Clients, cx: &mut Cx<'_>) {
+    let Err(error) = connect::source(name, source, &[], clients) else { return };
+    let mut keys = [&["sources", name.as_str()][..], source.bus().0].concat();
+    let message = match error {
+        connect::Error::Source(_, why) => why,
+        connect::Error::Aws { keys: below, why, .. } => {
+            keys.extend(below);
+            why
+        }
+        other => other.to_string(),
+    };
+    cx.findings.push(Finding::error(cx.root.place(&keys), message).code(codes::CONFIG_VALUE));
 }
 
-/// Why a source cannot be connected; secrets that are not there were told before.
-fn refusal(name: &SourceName, source: &Source, shared: &[connect::KnownKey]) -> Option<String> {
-    match connect::source(name, source, shared).err()? {
+/// Why a source that is called cannot be connected; secrets that are not there were told before.
+fn refusal(
+    name: &SourceName,
+    source: &Source,
+    shared: &[connect::KnownKey],
+    clients: &connect::Clients,
+) -> Option<String> {
+    match connect::source(name, source, shared, clients).err()? {
         connect::Error::Source(_, why) => Some(why),
         e @ connect::Error::BuiltWithout { .. } => Some(e.to_string()),
         _ => None,
@@ -427,6 +441,8 @@ fn targets(config: &Config, cx: &mut Cx<'_>) {
                 target::errors(name.as_str(), http, cx);
             }
             Target::EventBridge(bus) => aws::eventbridge(name.as_str(), bus, cx),
+            Target::Sqs(queue) => aws::sqs(name.as_str(), queue, cx),
+            Target::Lambda(function) => aws::lambda(name.as_str(), function, cx),
             Target::EventGrid(topic) => azure::topic(name.as_str(), topic, cx),
             Target::EventGridNamespace(topic) => azure::namespace(name.as_str(), topic, cx),
             Target::AzureFunction(function) => azure::function(name.as_str(), function, cx),
@@ -465,7 +481,11 @@ fn targets(config: &Config, cx: &mut Cx<'_>) {
             Target::Http(http) => target::warnings(name.as_str(), http, cx),
             Target::EventBridge(bus) => aws::eventbridge_warnings(name.as_str(), bus, cx),
             Target::EventGrid(topic) => azure::topic_warnings(name.as_str(), topic, cx),
-            Target::EventGridNamespace(_) | Target::AzureFunction(_) | Target::PubSub(_) => {}
+            Target::Sqs(_)
+            | Target::Lambda(_)
+            | Target::EventGridNamespace(_)
+            | Target::AzureFunction(_)
+            | Target::PubSub(_) => {}
         }
     }
 }

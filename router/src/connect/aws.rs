@@ -4,12 +4,18 @@
 use std::sync::Arc;
 
 #[cfg(feature = "aws")]
-use router_aws::{AccessKey, EventBridge, EventBridgeConfig, Role, Settings, target::Batch, wire::Mapping};
+use router_aws::{
+    AccessKey, EventBridge, EventBridgeConfig, EventBridgeSource, EventBridgeSourceConfig, Invocation, Lambda,
+    LambdaConfig, Role, Settings, Sqs, SqsConfig, target::Batch, wire::Mapping,
+};
 #[cfg(feature = "aws")]
-use router_core::{id::TargetName, target::Target};
+use router_core::{
+    id::{SourceName, TargetName},
+    target::Target,
+};
 
 #[cfg(feature = "aws")]
-use super::{Error, rate, secret};
+use super::{Connected, Error, on_invalid, rate, secret};
 #[cfg(feature = "aws")]
 use crate::config;
 
@@ -33,7 +39,6 @@ pub(super) fn eventbridge(
         endpoint: target.endpoint.clone(),
         ..settings(&target.credentials, &format!("targets.{name}.eventbridge"))?
     };
-    let config::EventBridgeBatch { count_max, bytes_max, delay_max } = target.batch;
     let config = EventBridgeConfig {
         settings,
         mapping: match target.mapping {
@@ -42,13 +47,100 @@ pub(super) fn eventbridge(
             Some(config::EventBridgeMapping::Data) => Mapping::Data,
         },
         timeout: target.timeout,
-        batch: Batch { count_max: count_max.into(), bytes_max, delay_max: delay_max.unwrap_or_default() },
+        batch: batch(&target.batch),
         in_flight_max: target.in_flight_max.into(),
         rate: rate(target.rate.as_ref()),
         ..EventBridgeConfig::new(name.clone(), target.bus.clone())
     };
-    let refused = |e: router_aws::ConfigError| Error::Aws { name: name.clone(), keys: e.keys, why: e.message };
+    let refused = |e| refused(format!("targets.{name}"), e);
     Ok(Arc::new(EventBridge::new(config, accounts).map_err(refused)?))
+}
+
+/// Connects a queue of SQS.
+#[cfg(feature = "aws")]
+pub(super) fn sqs(
+    name: &TargetName,
+    target: &config::SqsTarget,
+    accounts: &Accounts,
+) -> Result<Arc<dyn Target>, Error> {
+    let settings = Settings {
+        region: target.region.clone(),
+        endpoint: target.endpoint.clone(),
+        ..settings(&target.credentials, &format!("targets.{name}.sqs"))?
+    };
+    let config = SqsConfig {
+        settings,
+        timeout: target.timeout,
+        batch: batch(&target.batch),
+        in_flight_max: target.in_flight_max.into(),
+        rate: rate(target.rate.as_ref()),
+        ..SqsConfig::new(name.clone(), target.queue_url.clone())
+    };
+    let refused = |e| refused(format!("targets.{name}"), e);
+    Ok(Arc::new(Sqs::new(config, accounts).map_err(refused)?))
+}
+
+/// Connects a function of Lambda.
+#[cfg(feature = "aws")]
+pub(super) fn lambda(
+    name: &TargetName,
+    target: &config::LambdaTarget,
+    accounts: &Accounts,
+    client: router_http::client::Client,
+) -> Result<Arc<dyn Target>, Error> {
+    let settings = Settings {
+        region: target.region.clone(),
+        endpoint: target.endpoint.clone(),
+        ..settings(&target.credentials, &format!("targets.{name}.lambda"))?
+    };
+    let config = LambdaConfig {
+        settings,
+        invocation: match target.invocation {
+            config::Invocation::RequestResponse => Invocation::RequestResponse,
+            config::Invocation::Event => Invocation::Event,
+        },
+        timeout: target.timeout,
+        in_flight_max: target.in_flight_max.into(),
+        rate: rate(target.rate.as_ref()),
+        ..LambdaConfig::new(name.clone(), target.function.clone())
+    };
+    let refused = |e| refused(format!("targets.{name}"), e);
+    Ok(Arc::new(Lambda::new(config, accounts, client).map_err(refused)?))
+}
+
+#[cfg(feature = "aws")]
+fn batch(batch: &config::AwsBatch) -> Batch {
+    let config::AwsBatch { count_max, bytes_max, delay_max } = *batch;
+    Batch { count_max: count_max.into(), bytes_max, delay_max: delay_max.unwrap_or_default() }
+}
+
+/// Connects a queue that EventBridge feeds.
+#[cfg(feature = "aws")]
+pub(super) fn queue(
+    name: &SourceName,
+    source: &config::EventBridgeSource,
+    accounts: &Accounts,
+) -> Result<Connected, Error> {
+    let settings = Settings {
+        region: source.region.clone(),
+        endpoint: source.endpoint.clone(),
+        ..settings(&source.credentials, &format!("sources.{name}.eventbridge"))?
+    };
+    let config = EventBridgeSourceConfig {
+        settings,
+        on_invalid: on_invalid(source.on_invalid),
+        receivers: source.receivers.into(),
+        visibility: source.visibility,
+        ..EventBridgeSourceConfig::new(name.clone(), source.queue_url.clone())
+    };
+    let refused = |e| refused(format!("sources.{name}"), e);
+    let connected = Arc::new(EventBridgeSource::new(config, accounts).map_err(refused)?);
+    Ok(Connected::Pull { source: connected, bus: source.bus.clone(), validate: source.validate })
+}
+
+#[cfg(feature = "aws")]
+fn refused(place: String, e: router_aws::ConfigError) -> Error {
+    Error::Aws { place, keys: e.keys, why: e.message }
 }
 
 /// Who the router is to AWS; `at` is where the credentials stand.

@@ -10,7 +10,6 @@ use router_azure::{
 };
 use router_core::{
     id::{SourceName, TargetName},
-    source::Source,
     target::{Rate, Target},
 };
 use router_http::{
@@ -20,7 +19,7 @@ use router_http::{
     target::{self, Batch},
 };
 
-use super::{Connected, Error, KnownKey, secret};
+use super::{Connected, Error, KnownKey, on_invalid, secret};
 use crate::config::{
     self, AzureEntra, AzureFunctionTarget, AzureSas, AzureTokens, EventGridBatch, EventGridMode,
     EventGridNamespaceTarget, EventGridPublish, EventGridPull, EventGridSchema, EventGridSource,
@@ -249,14 +248,6 @@ fn publish(name: &SourceName, given: &EventGridPublish) -> Result<Connected, Err
 }
 
 fn pull(name: &SourceName, given: &EventGridPull) -> Result<Connected, Error> {
-    // Made once here, so that what cannot be is refused before anything starts.
-    make_pull(name, given)?;
-    let (of, settings) = (name.clone(), given.clone());
-    let make = Box::new(move || Ok(Box::new(make_pull(&of, &settings)?) as Box<dyn Source>));
-    Ok(Connected::Pull { name: name.clone(), make, bus: given.bus.clone(), validate: given.validate })
-}
-
-fn make_pull(name: &SourceName, given: &EventGridPull) -> Result<Pull, Error> {
     let shown = Shown { key: given.key.as_ref(), sas: given.sas.as_ref(), entra: given.entra.as_ref() };
     let auth = shown.auth(&format!("sources.{name}.event_grid.pull"))?.ok_or_else(|| unusable(name, &NO_AUTH))?;
     let (topic, subscription) = (given.topic.clone(), given.subscription.clone());
@@ -265,10 +256,12 @@ fn make_pull(name: &SourceName, given: &EventGridPull) -> Result<Pull, Error> {
         wait: given.wait,
         polls: given.polls.into(),
         renew_every: given.renew_every,
+        on_invalid: on_invalid(given.on_invalid),
         private: given.allow_private.into(),
         tls: tls(given.tls.as_ref()),
         ..PullConfig::new(name.clone(), given.endpoint.clone(), topic, subscription, auth)
     };
     let client = Client::with(&config.client()).map_err(|e| unusable(name, &e))?;
-    Pull::new(config, &client).map_err(|e| unusable(name, &e))
+    let source = Arc::new(Pull::new(config, &client).map_err(|e| unusable(name, &e))?);
+    Ok(Connected::Pull { source, bus: given.bus.clone(), validate: given.validate })
 }

@@ -126,6 +126,7 @@ fn topology(sinks: &[(&Arc<Sink>, Option<&str>)]) -> Topology {
         ..RetryPolicy::default()
     };
     Topology {
+        quarantine: false,
         buses: vec![BusSpec {
             name: BusName::new("default").unwrap(),
             dedupe_age: Duration::from_secs(600),

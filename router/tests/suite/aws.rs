@@ -3,7 +3,13 @@
 use gocoffee::config;
 
 const TARGETS: &str = r#"
-sources: { web: { http: { path: /events } } }
+sources:
+  web: { http: { path: /events } }
+  fine: { eventbridge: { queue_url: "https://sqs.us-east-1.amazonaws.com/1/q" } }
+  url: { eventbridge: { queue_url: coffee, on_invalid: quarantine } }
+  shown: { eventbridge: { queue_url: "https://sqs.us-east-1.amazonaws.com/1/q", visibility: 1s, bus: missing } }
+  left: { eventbridge: { queue_url: "https://sqs.us-east-1.amazonaws.com/1/q", on_invalid: drop } }
+  crowd: { eventbridge: { queue_url: "https://sqs.us-east-1.amazonaws.com/1/q", receivers: 65 } }
 targets:
   fine: { eventbridge: { bus: coffee, mapping: opaque } }
   unsaid: { eventbridge: { bus: coffee, region: us-east-1 } }
@@ -18,8 +24,16 @@ targets:
   half: { eventbridge: { bus: b, mapping: opaque, credentials: { access_key_id: AKID, session_token: "${env:GOCOFFEE_TEST_UNSET}" } } }
   role: { eventbridge: { bus: b, mapping: opaque, credentials: { role_arn: router } } }
   idle: { eventbridge: { bus: b, mapping: opaque, credentials: { external_id: x } } }
+  queue: { sqs: { queue_url: "https://sqs.us-east-1.amazonaws.com/1/q.fifo" } }
+  no-queue: { sqs: { queue_url: "q", batch: { count_max: 11 } } }
+  no-url: { sqs: { queue_url: "q" } }
+  function: { lambda: { function: "two words" } }
+  queued-there: { lambda: { function: f, invocation: event } }
+  strange: { lambda: { function: f, invocation: later } }
 routes:
+  unanswered: { to: queued-there, reply: true }
   answers: { to: fine, reply: true }
+  queued: { to: queue, reply: true }
 "#;
 
 #[test]

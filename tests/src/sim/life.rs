@@ -394,6 +394,7 @@ impl Life {
             buses: [default].into_iter().chain(self.system.then(system::bus)).collect(),
             routes: self.routes.iter().map(spec).chain(self.system.then(system::route)).collect(),
             targets: made,
+            quarantine: false,
             event_bytes_max: 1 << 20,
             budgets: Budgets { sweep_every: Duration::from_millis(500), ..Budgets::default() },
             router: hops::Router::new(None, &[7; 32]).ok().map(Arc::new),

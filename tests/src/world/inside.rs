@@ -208,6 +208,7 @@ fn topology(routes: &[Route], wrap: Wrap<'_>) -> Topology {
     };
     let targets: BTreeMap<&str, &Route> = routes.iter().map(|route| (route.target(), route)).collect();
     Topology {
+        quarantine: false,
         buses: vec![BusSpec {
             name: bus(),
             dedupe_age: Duration::from_secs(600),

@@ -94,6 +94,16 @@ impl Peer {
         if answer.body.is_empty() { Value::Null } else { answer.json() }
     }
 
+    /// One call of a service that speaks REST.
+    pub async fn rest(&self, path: &str, body: Value) -> Value {
+        let headers =
+            [(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"))].into_iter().collect();
+        let url = format!("{}{path}", self.url);
+        let answer = self.client.send(Method::POST, &url, headers, Bytes::from(body.to_string())).await.unwrap();
+        assert!((200..300).contains(&answer.status), "{path}: {}", answer.text());
+        answer.json()
+    }
+
     /// A queue of that name.
     pub async fn queue(&self, name: &str, attributes: Value) -> String {
         let made = self.call("AmazonSQS.CreateQueue", json!({"QueueName": name, "Attributes": attributes})).await;
@@ -123,6 +133,19 @@ impl Peer {
             taken.extend(self.take_some(queue_url).await);
         }
         taken
+    }
+
+    /// Takes messages until there are so many, and leaves them there; their bodies as they are.
+    pub async fn raw(&self, queue_url: &str, count: usize) -> Vec<String> {
+        let (mut bodies, end) = (Vec::new(), Instant::now() + ARRIVAL);
+        while bodies.len() < count {
+            assert!(Instant::now() < end, "{} of {count} messages came", bodies.len());
+            let asked = json!({"QueueUrl": queue_url, "MaxNumberOfMessages": 10, "WaitTimeSeconds": 1});
+            let answer = self.call("AmazonSQS.ReceiveMessage", asked).await;
+            let messages = answer["Messages"].as_array().cloned().unwrap_or_default();
+            bodies.extend(messages.iter().map(|m| m["Body"].as_str().unwrap().to_owned()));
+        }
+        bodies
     }
 
     /// The next messages, at most ten.
@@ -156,7 +179,7 @@ pub fn configured(url: &str) -> Value {
 }
 
 /// A program of the peers: in the target folder, or on the PATH.
-fn find(program: &str) -> Option<PathBuf> {
+pub fn find(program: &str) -> Option<PathBuf> {
     // TARGET/debug/deps/SUITE-HASH
     let own =
         std::env::current_exe().ok().and_then(|exe| Some(exe.ancestors().nth(3)?.join("peers/bin").join(program)));

@@ -46,9 +46,10 @@ fn azure_source(key: &str) -> Option<Value> {
     Some(json!({ "event_grid": grid }))
 }
 
-/// The kind of target that a key is of; others are of any.
+/// The kind of source or target that a key is of; others are of any.
 fn kind(key: &str) -> &str {
-    key.strip_prefix("targets.NAME.").and_then(|rest| rest.split('.').next()).unwrap_or("http")
+    let rest = key.strip_prefix("targets.NAME.").or_else(|| key.strip_prefix("sources.NAME."));
+    rest.and_then(|rest| rest.split('.').next()).unwrap_or("http")
 }
 
 /// The same; `of` is a key that says of which kinds the source and the target are.
@@ -62,6 +63,13 @@ fn read_of(of: &str, key: Option<(&str, &Value)>) -> Result<String, String> {
     }
     if kind == "eventbridge" {
         tree["targets"]["name"] = json!({"eventbridge": {"bus": "coffee"}});
+        tree["sources"]["name"] = json!({"eventbridge": {"queue_url": "https://sqs.us-east-1.amazonaws.com/1/q"}});
+    }
+    if kind == "lambda" {
+        tree["targets"]["name"] = json!({"lambda": {"function": "f"}});
+    }
+    if kind == "sqs" {
+        tree["targets"]["name"] = json!({"sqs": {"queue_url": "https://sqs.us-east-1.amazonaws.com/1/q"}});
     }
     if kind == "pubsub" {
         tree["targets"]["name"] = json!({"pubsub": {"topic": "projects/go-coffee/topics/coffee"}});

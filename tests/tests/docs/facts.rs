@@ -119,7 +119,9 @@ const NOT_OF_A_ROUTER: [&str; 1] = ["LAZY_COMMITS_MAX"];
 #[test]
 fn every_public_limit_is_on_the_page() {
     let (page, mut files, mut absent) = (page("docs/limits.md"), Vec::new(), Vec::new());
-    for folder in ["schemas/src", "router/src", "router/core/src", "router/store/src", "router/http/src"] {
+    for folder in
+        ["schemas/src", "router/src", "router/core/src", "router/store/src", "router/http/src", "router/aws/src"]
+    {
         sources(&root().join(folder), &mut files);
     }
     for file in files {

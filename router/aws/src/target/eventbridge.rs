@@ -1,44 +1,31 @@
 //! A bus of EventBridge: several events in one call of `PutEvents`, each with an outcome of its own.
 //!
-//! The answer is per entry, in the order of the request: what failed is tried again, what was taken is not. A call
-//! that is refused as a whole (AWS counts otherwise than we do, or one entry breaks the request) is halved here, until
-//! the guilty entry stands alone: the others must not pay for it.
+//! The answer is per entry, in the order of the request: what failed is tried again, what was taken is not.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_eventbridge::{Client, types::PutEventsResultEntry};
+use aws_sdk_eventbridge::{
+    Client,
+    types::{PutEventsRequestEntry, PutEventsResultEntry},
+};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use router_core::{
     id::TargetName,
     target::{BatchLimits, Delivery, Facts, Outcome, Partial, Rate, Reason, Target},
 };
 use router_http::target::Verdict;
-use tokio::{sync::OnceCell, time::Instant};
+use tokio::sync::OnceCell;
 
-use super::{DEADLINE_MARGIN, Failure, IN_FLIGHT_MAX, TIMEOUT, failure, note, of_code};
+use super::{
+    Batch, DEADLINE_MARGIN, Failure, IN_FLIGHT_MAX, TIMEOUT,
+    calls::{self, Call, Service},
+    failure, note, of_code,
+};
 use crate::{
     auth::{self, Account, Accounts, ConfigError, Settings},
-    codes,
-    wire::{self, EVENTBRIDGE_BYTES_MAX, EVENTBRIDGE_COUNT_MAX, Entry, Mapping},
+    wire::{self, Mapping, Misfit, Weighed},
 };
-
-/// How many events go in one call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Batch {
-    /// Entries.
-    pub count_max: usize,
-    /// Their bytes, as AWS counts them.
-    pub bytes_max: usize,
-    /// How long a batch that is not full waits for more: not at all.
-    pub delay_max: Duration,
-}
-
-impl Default for Batch {
-    fn default() -> Self {
-        Batch { count_max: EVENTBRIDGE_COUNT_MAX, bytes_max: EVENTBRIDGE_BYTES_MAX, delay_max: Duration::ZERO }
-    }
-}
 
 /// A bus as it is configured.
 #[derive(Clone, Debug)]
@@ -84,9 +71,6 @@ pub struct EventBridge {
     client: OnceCell<Client>,
 }
 
-/// A call on its way: whose entries, by their places in the batch.
-type Call = Vec<(usize, Entry)>;
-
 impl EventBridge {
     /// Checks the configuration; connects nowhere.
     ///
@@ -114,31 +98,6 @@ impl EventBridge {
         };
         self.client.get_or_try_init(make).await
     }
-
-    /// What of a batch can be sent, call by call; what cannot has its outcome already.
-    fn write(&self, batch: &[Delivery], outcomes: &mut [Option<Outcome>]) -> VecDeque<Call> {
-        let EventBridgeConfig { mapping, bus, batch: limits, .. } = &self.config;
-        let mut entries = Vec::with_capacity(batch.len());
-        for (at, (delivery, outcome)) in batch.iter().zip(outcomes).enumerate() {
-            let written = wire::entry(delivery, *mapping, bus).and_then(|entry| fits(entry, limits.bytes_max));
-            match written {
-                Ok(entry) => entries.push((at, entry)),
-                Err(wire::Misfit { code, note: why }) => {
-                    let facts = Facts { note: Some(note(&why)), ..Facts::default() };
-                    *outcome = Some(Outcome::Refused { facts, code });
-                }
-            }
-        }
-        wire::calls(entries, limits.count_max, limits.bytes_max).into()
-    }
-
-    /// Sends one call; what became of each entry, or of the call as a whole.
-    async fn put(&self, client: &Client, call: &Call) -> Result<Vec<PutEventsResultEntry>, Failure> {
-        let entries = call.iter().map(|(_, entry)| entry.entry.clone()).collect();
-        let put = client.put_events().set_entries(Some(entries)).send().await;
-        let answer = put.map_err(|e| failure(&e))?;
-        Ok(answer.entries.unwrap_or_default())
-    }
 }
 
 fn check(config: &EventBridgeConfig) -> Result<(), ConfigError> {
@@ -148,37 +107,16 @@ fn check(config: &EventBridgeConfig) -> Result<(), ConfigError> {
         let message = format!("`{bus}` is no bus; write its name, e.g. `default`, or its ARN");
         return Err(ConfigError::new(&["bus"], message));
     }
-    let Batch { count_max, bytes_max, .. } = config.batch;
-    if !(1..=EVENTBRIDGE_COUNT_MAX).contains(&count_max) {
-        let message = format!("a call takes 1 to {EVENTBRIDGE_COUNT_MAX} events, not {count_max}");
-        return Err(ConfigError::new(&["batch", "count_max"], message));
-    }
-    if bytes_max == 0 {
-        return Err(ConfigError::new(&["batch", "bytes_max"], "no event fits into no bytes; write e.g. `256KiB`"));
-    }
+    config.batch.check()?;
     if config.in_flight_max == 0 {
         return Err(ConfigError::new(&["in_flight_max"], "without a call nothing is delivered; write 1 or more"));
     }
     config.settings.check()
 }
 
-fn fits(entry: Entry, bytes_max: usize) -> Result<Entry, wire::Misfit> {
-    if entry.bytes <= bytes_max {
-        return Ok(entry);
-    }
-    let note = format!(
-        "the entry has {} bytes as AWS counts them, and {bytes_max} are taken; put the data elsewhere and send a `dataref`, or raise `batch.bytes_max` where AWS takes more",
-        entry.bytes
-    );
-    Err(wire::Misfit { code: codes::ENTRY_TOO_LARGE, note })
-}
-
 /// What AWS says of one entry.
-fn outcome_of(entry: Option<&PutEventsResultEntry>, took: Duration) -> Outcome {
-    let facts = Facts { status: Some(200), took, ..Facts::default() };
-    let Some(entry) = entry else {
-        return Failure::of_event("AWS answered for fewer entries than it got").outcome(facts);
-    };
+fn outcome_of(entry: &PutEventsResultEntry) -> Outcome {
+    let facts = Facts { status: Some(200), ..Facts::default() };
     let Some(code) = entry.error_code() else {
         let reference = entry.event_id().map(Into::into);
         return Outcome::Delivered { facts: Facts { reference, ..facts }, replies: Vec::new() };
@@ -187,6 +125,27 @@ fn outcome_of(entry: Option<&PutEventsResultEntry>, took: Duration) -> Outcome {
     // An entry's code that is not known is a judgement of this entry.
     let verdict = of_code(code).unwrap_or(Verdict::Refused);
     Failure { verdict, status: None, note: note(&said) }.outcome(facts)
+}
+
+#[async_trait]
+impl Service for EventBridge {
+    type Entry = PutEventsRequestEntry;
+
+    fn write(&self, delivery: &Delivery) -> Result<Weighed<Self::Entry>, Misfit> {
+        wire::entry(delivery, self.config.mapping, &self.config.bus)
+    }
+
+    async fn reach(&self) -> Result<(), Box<str>> {
+        self.client().await.map(drop)
+    }
+
+    async fn put(&self, call: &Call<Self::Entry>) -> Result<Vec<Outcome>, Failure> {
+        let client = self.client().await.map_err(|why| Failure::of_target(&why))?;
+        let entries = call.iter().map(|(_, sized)| sized.entry.clone()).collect();
+        let put = client.put_events().set_entries(Some(entries)).send().await;
+        let answer = put.map_err(|e| failure(&e))?;
+        Ok(answer.entries().iter().map(outcome_of).collect())
+    }
 }
 
 #[async_trait]
@@ -220,48 +179,8 @@ impl Target for EventBridge {
     }
 
     async fn deliver(&self, batch: &[Delivery]) -> Vec<Outcome> {
-        let start = Instant::now();
-        let until = start + self.config.timeout;
-        let mut outcomes: Vec<Option<Outcome>> = vec![None; batch.len()];
-        let mut calls = self.write(batch, &mut outcomes);
-        let mut settle = |at: usize, outcome: Outcome| {
-            if let Some(slot) = outcomes.get_mut(at) {
-                *slot = Some(outcome);
-            }
-        };
-        let client = match tokio::time::timeout_at(until, self.client()).await {
-            Ok(client) => client.map_err(|why| Failure::of_target(&why)),
-            Err(_) => Err(Failure::of_target("no credentials could be had in time")),
-        };
-        while let Some(mut call) = calls.pop_front() {
-            let put = match &client {
-                Ok(client) => match tokio::time::timeout_at(until, self.put(client, &call)).await {
-                    Ok(put) => put,
-                    Err(_) => Err(Failure::of_event("no answer in time")),
-                },
-                Err(none) => Err(none.clone()),
-            };
-            let took = start.elapsed();
-            match put {
-                Ok(entries) => {
-                    for (n, (at, _)) in call.iter().enumerate() {
-                        settle(*at, outcome_of(entries.get(n), took));
-                    }
-                }
-                Err(failed) if failed.verdict == Verdict::Refused && call.len() > 1 => {
-                    let newer = call.split_off(call.len().div_ceil(2));
-                    calls.push_front(newer);
-                    calls.push_front(call);
-                }
-                Err(failed) => {
-                    for (at, _) in &call {
-                        settle(*at, failed.clone().outcome(Facts { took, ..Facts::default() }));
-                    }
-                }
-            }
-        }
-        let unanswered = || Failure::of_event("the delivery was not sent").outcome(Facts::default());
-        outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(unanswered)).collect()
+        let Batch { count_max, bytes_max, .. } = self.config.batch;
+        calls::deliver(self, batch, (count_max, bytes_max), self.config.timeout).await
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn delivery(event: Event) -> Delivery {
+pub(crate) fn delivery(event: Event) -> Delivery {
     let lane = LaneId { bus: BusId(0), route: RouteId(1), run: RunId(0) };
     let id = DeliveryId { epoch: Epoch(1), lane, offset: Offset(7) };
     let route = RouteName::new("r").unwrap();
@@ -97,8 +97,8 @@ fn entries_are_counted_as_aws_counts_them() {
 #[test]
 fn calls_hold_what_aws_takes_and_keep_the_order() {
     let sized = |(n, bytes): (usize, usize)| {
-        let Entry { entry, .. } = entry(&delivery(event().build().unwrap()), Mapping::Data, "b").unwrap();
-        (n, Entry { entry, bytes })
+        let Weighed { entry, .. } = entry(&delivery(event().build().unwrap()), Mapping::Data, "b").unwrap();
+        (n, Weighed { entry, bytes })
     };
     let made = |sizes: &[usize], count_max, bytes_max| -> Vec<Vec<usize>> {
         let entries = sizes.iter().copied().enumerate().map(sized).collect();

@@ -6,6 +6,7 @@
 //! | durable, there before, or went through here before | acknowledge |
 //! | the intake is full, or closed | release, with a delay; the poll waits as well |
 //! | it is no event, or one that is never taken | reject: it goes to the subscription's dead letters |
+//! | that, and it is quarantined here | acknowledge |
 //!
 //! While events wait for the intake their locks are renewed. Whatever cannot be told in time is there again when its
 //! lock ends, and found as a duplicate: nothing is lost by a call that fails, nor by a process that is killed.
@@ -14,15 +15,15 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::Uri;
+use http::{StatusCode, Uri};
 use router_core::{
     id::SourceName,
-    source::{Intake, IntakeClosed, Kind, RawEvent, Rejection, Source, SourceError},
+    source::{Fate, Inlet, IntakeClosed, OnInvalid, Pulled, RawEvent, Rejection, Source, SourceError},
+    target::Reason,
 };
 use router_http::{
     address::Private,
     client::{self, Client, Settings, TlsFiles},
-    intake::Submit,
 };
 use schemas::{Event, Invalid};
 use serde::Deserialize;
@@ -55,6 +56,8 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 const SETTLE_ATTEMPTS: u32 = 3;
 /// The first and the longest wait after a poll that failed.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// What each event comes as.
+const CLOUDEVENT: &str = "application/cloudevents+json";
 /// The delays that a release may ask for, in seconds.
 const RELEASE_DELAYS: [u64; 5] = [0, 10, 60, 600, 3600];
 
@@ -79,6 +82,8 @@ pub struct PullConfig {
     pub polls: usize,
     /// How often locks are renewed: [`RENEW_EVERY`].
     pub renew_every: Duration,
+    /// What becomes of what is no event: [`OnInvalid::Reject`].
+    pub on_invalid: OnInvalid,
     /// What its addresses may be.
     pub private: Private,
     /// Whom it trusts beside the machine's roots, and what it shows.
@@ -104,6 +109,7 @@ impl PullConfig {
             wait: WAIT,
             polls: POLLS,
             renew_every: RENEW_EVERY,
+            on_invalid: OnInvalid::Reject,
             private: Private::default(),
             tls: TlsFiles::default(),
         }
@@ -135,6 +141,9 @@ pub struct Pull {
     settle: String,
     poller: Caller,
     settler: Caller,
+    /// Where what is no event is from.
+    origin: Box<str>,
+    on_invalid: OnInvalid,
     polls: usize,
     renew_every: Duration,
 }
@@ -217,12 +226,13 @@ impl Pull {
             Ok::<_, ConfigError>(Caller::new(client.clone(), auth, timeout))
         };
         let (poller, settler) = (caller(config.wait + ANSWER_MARGIN)?, caller(SETTLE_TIMEOUT)?);
-        let (polls, renew_every) = (config.polls, config.renew_every);
-        Ok(Pull { name: config.name, receive, settle, poller, settler, polls, renew_every })
+        let PullConfig { name, on_invalid, polls, renew_every, .. } = config;
+        let origin = format!("{topic}/{subscription}").into();
+        Ok(Pull { name, receive, settle, poller, settler, origin, on_invalid, polls, renew_every })
     }
 
     /// Polls until `stop`.
-    async fn poll(self: Arc<Self>, intake: Arc<dyn Submit>, stop: CancellationToken) {
+    async fn poll(self: Arc<Self>, inlet: Arc<dyn Inlet>, stop: CancellationToken) {
         let mut failed = 0u32;
         loop {
             let began = Instant::now();
@@ -239,7 +249,7 @@ impl Pull {
                 }
                 Ok((body, _)) => {
                     failed = 0;
-                    self.take(&body, &*intake).await
+                    self.take(&body, &*inlet).await
                 }
                 Err(why) => {
                     failed = failed.saturating_add(1);
@@ -272,22 +282,28 @@ impl Pull {
     }
 
     /// Takes the events of an answer in, and tells Event Grid what came of them; how long to wait before the next.
-    async fn take(&self, body: &Bytes, intake: &dyn Submit) -> Duration {
+    async fn take(&self, body: &Bytes, inlet: &dyn Inlet) -> Duration {
         // It was read before, and is read again rather than kept beside what it borrows from.
         let Ok(received) = serde_json::from_slice::<Received<'_>>(body) else { return PAUSES.0 };
         let mut tokens = Vec::with_capacity(received.value.len());
         let mut events = Vec::with_capacity(received.value.len());
         for Message { broker, event } in received.value {
-            events.push(RawEvent::from(read(event, broker.delivery_count)));
+            let bytes = body.slice_ref(event.get().as_bytes());
+            let raw = RawEvent {
+                event: read(event, broker.delivery_count),
+                raw: Some(bytes),
+                content_type: Some(CLOUDEVENT.into()),
+            };
+            events.push(Pulled { raw, origin: self.origin.clone() });
             tokens.push(broker.lock_token);
         }
-        let Ok(results) = self.submit(events, &tokens, intake).await else {
+        let Ok(fates) = self.offer(&events, &tokens, inlet).await else {
             self.tell(Verb::Release(0), tokens).await;
             return PAUSES.0;
         };
         let mut sorted = Sorted::default();
         for (index, token) in tokens.into_iter().enumerate() {
-            sorted.add(token, results.get(index));
+            sorted.add(token, fates.get(index));
         }
         for rejection in &sorted.why {
             tracing::warn!(code = %codes::MESSAGE_REJECTED, source = %self.name, why = %rejection, "an event is never taken in; it goes to the subscription's dead letters");
@@ -298,18 +314,13 @@ impl Pull {
         sorted.wait
     }
 
-    /// Hands events to the intake, and holds their locks meanwhile.
-    async fn submit(
-        &self,
-        events: Vec<RawEvent>,
-        tokens: &[String],
-        intake: &dyn Submit,
-    ) -> Result<Vec<Result<router_core::source::Accepted, Rejection>>, IntakeClosed> {
-        let submitted = intake.submit(&self.name, events);
-        tokio::pin!(submitted);
+    /// Offers events to the bus, and holds their locks meanwhile.
+    async fn offer(&self, events: &[Pulled], tokens: &[String], inlet: &dyn Inlet) -> Result<Vec<Fate>, IntakeClosed> {
+        let offered = inlet.offer(&self.name, self.on_invalid, events);
+        tokio::pin!(offered);
         loop {
             tokio::select! {
-                results = &mut submitted => return results,
+                fates = &mut offered => return fates,
                 () = tokio::time::sleep(self.renew_every) => self.tell(Verb::Renew, tokens.to_vec()).await,
             }
         }
@@ -321,13 +332,12 @@ impl Pull {
             return;
         }
         let count = tokens.len();
-        let body = Bytes::from(serde_json::json!({ "lockTokens": tokens }).to_string());
         let mut why = String::new();
         for attempt in 0..SETTLE_ATTEMPTS {
             if attempt > 0 {
                 tokio::time::sleep(PAUSES.0).await;
             }
-            match self.tell_once(verb, body.clone()).await {
+            match self.tell_once(verb, &tokens).await {
                 Ok(0) => return,
                 Ok(lost) => {
                     // Told again they would be as unknown: somebody else has them, or they were settled before.
@@ -340,13 +350,19 @@ impl Pull {
         tracing::warn!(code = %codes::LOCKS_LOST, source = %self.name, verb = verb.text(), lost = count, of = count, why, "Event Grid could not be told what came of these events; they come again when their locks end");
     }
 
-    /// How many locks it does not know.
-    async fn tell_once(&self, verb: Verb, body: Bytes) -> Result<usize, String> {
+    /// Where something is told of events, and how.
+    fn telling(&self, verb: Verb, tokens: &[String]) -> Result<(Uri, Bytes), String> {
         let delay =
             if let Verb::Release(delay) = verb { format!("&releaseDelayInSeconds={delay}") } else { String::new() };
         let version = crate::target::NAMESPACE_API_VERSION;
         let uri = format!("{}:{}?api-version={version}{delay}", self.settle, verb.text());
-        let uri = client::url(&uri).map_err(|e| e.to_string())?;
+        let body = Bytes::from(serde_json::json!({ "lockTokens": tokens }).to_string());
+        Ok((client::url(&uri).map_err(|e| e.to_string())?, body))
+    }
+
+    /// How many locks it does not know.
+    async fn tell_once(&self, verb: Verb, tokens: &[String]) -> Result<usize, String> {
+        let (uri, body) = self.telling(verb, tokens)?;
         let sent =
             self.settler.post(&uri, content_type("application/json"), body, Instant::now(), SAID_BYTES_MAX).await;
         match &sent.answer {
@@ -366,25 +382,29 @@ impl Source for Pull {
         &self.name
     }
 
-    async fn run(self: Box<Self>, intake: Intake, stop: CancellationToken) -> Result<(), SourceError> {
-        self.run_into(Arc::new(intake), stop).await
+    /// Renews a lock that nobody holds, which changes nothing: the service says whether there is such a subscription
+    /// and whether we may receive from it before it looks at the lock.
+    async fn check(&self) -> Result<(), Reason> {
+        self.settler.reach(&self.receive).await.map_err(|why| Reason(why.into()))?;
+        let (uri, body) = self.telling(Verb::Renew, &["none".to_owned()]).map_err(|why| Reason(why.into()))?;
+        let sent =
+            self.settler.post(&uri, content_type("application/json"), body, Instant::now(), SAID_BYTES_MAX).await;
+        let why = match &sent.answer {
+            Err(_) => return Err(Reason(self.settler.told(&sent).into())),
+            Ok(answer) => match answer.status {
+                StatusCode::UNAUTHORIZED => "does not know us; compare the key, or the application and its secret",
+                StatusCode::FORBIDDEN => "does not let us receive; give the role EventGrid Data Receiver",
+                StatusCode::NOT_FOUND => "knows no such subscription; compare `topic` and `subscription`",
+                _ => return Ok(()),
+            },
+        };
+        Err(Reason(format!("Event Grid {why}: {}", self.settler.told(&sent)).into()))
     }
-}
 
-impl Pull {
-    /// As [`Source::run`], into whatever takes events.
-    ///
-    /// # Errors
-    /// A poll that ended by a panic.
-    pub async fn run_into(
-        self: Box<Self>,
-        intake: Arc<dyn Submit>,
-        stop: CancellationToken,
-    ) -> Result<(), SourceError> {
-        let source: Arc<Self> = Arc::from(self);
+    async fn run(self: Arc<Self>, inlet: Arc<dyn Inlet>, stop: CancellationToken) -> Result<(), SourceError> {
         let mut polls = JoinSet::new();
-        for _ in 0..source.polls {
-            polls.spawn(source.clone().poll(intake.clone(), stop.clone()));
+        for _ in 0..self.polls {
+            polls.spawn(self.clone().poll(inlet.clone(), stop.clone()));
         }
         while let Some(ended) = polls.join_next().await {
             ended.map_err(|e| SourceError(format!("a poll of Event Grid ended: {e}").into()))?;
@@ -410,20 +430,18 @@ struct Sorted {
 }
 
 impl Sorted {
-    fn add(&mut self, token: String, result: Option<&Result<router_core::source::Accepted, Rejection>>) {
-        match result {
-            Some(Ok(_)) => self.done.push(token),
-            Some(Err(rejection)) => match rejection.kind {
-                Kind::Busy { retry_after } => {
-                    self.wait = self.wait.max(retry_after);
-                    self.released.push(token);
-                }
-                Kind::Invalid | Kind::Unauthorised | Kind::TooLarge => {
-                    self.why.push(rejection.clone());
-                    self.rejected.push(token);
-                }
-            },
-            // The intake lost count, which is its bug: the event comes again.
+    fn add(&mut self, token: String, fate: Option<&Fate>) {
+        match fate {
+            Some(Fate::Taken | Fate::Quarantined) => self.done.push(token),
+            Some(Fate::Busy { retry_after }) => {
+                self.wait = self.wait.max(*retry_after);
+                self.released.push(token);
+            }
+            Some(Fate::Rejected(rejection)) => {
+                self.why.push(rejection.clone());
+                self.rejected.push(token);
+            }
+            // The inlet lost count, which is its bug: the event comes again.
             None => self.released.push(token),
         }
     }

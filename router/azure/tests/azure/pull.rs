@@ -15,7 +15,7 @@ use router_azure::{
 };
 use router_core::{
     id::Offset,
-    source::{Accepted, Kind, Rejection},
+    source::{Accepted, Kind, OnInvalid, Rejection, Source},
 };
 use router_http::{Secret, client::Client};
 use schemas::{Code, Place};
@@ -40,9 +40,9 @@ struct Running {
 }
 
 fn run(config: PullConfig, fake: Fake) -> Running {
-    let pull = Box::new(Pull::new(config, &Client::new().unwrap()).unwrap());
+    let pull = Arc::new(Pull::new(config, &Client::new().unwrap()).unwrap());
     let (fake, stop) = (Arc::new(fake), CancellationToken::new());
-    let task = tokio::spawn(pull.run_into(fake.clone(), stop.clone()));
+    let task = tokio::spawn(pull.run(fake.clone(), stop.clone()));
     Running { fake, stop, task }
 }
 
@@ -86,6 +86,32 @@ async fn what_can_never_be_taken_in_goes_to_azures_dead_letters() {
     assert_eq!(grid.acknowledged().len(), 2);
     assert_eq!(grid.rejected(), [json!({"specversion": "1.0", "id": "2", "source": "/s"}), json!(7)]);
     running.end().await;
+}
+
+#[tokio::test]
+async fn what_is_quarantined_here_is_acknowledged_there() {
+    let grid = Grid::start(Play::default()).await;
+    grid.put(["7".into(), cloud(3)]);
+    let running = run(PullConfig { on_invalid: OnInvalid::Quarantine, ..config(&grid) }, Fake::new());
+    until("all are settled", || grid.waiting() == 0).await;
+    assert_eq!((grid.acknowledged().len(), grid.rejected().len()), (2, 0));
+    let kept: Vec<_> = running.fake.seen.lock().unwrap().iter().filter_map(|raw| raw.raw.clone()).collect();
+    assert!(kept.iter().any(|bytes| &bytes[..] == b"7"), "its bytes can be kept");
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_check_says_what_is_missing_and_takes_nothing() {
+    let grid = Grid::start(Play::default()).await;
+    grid.put([cloud(1)]);
+    let check = async |config| Pull::new(config, &Client::new().unwrap()).unwrap().check().await;
+    check(config(&grid)).await.unwrap();
+    let wrong = PullConfig { auth: Auth::Key(Secret::new("d3Jvbmc=")), ..config(&grid) };
+    let why = check(wrong).await.unwrap_err().to_string();
+    assert!(why.contains("does not know us") && !why.contains("d3Jvbmc="), "{why}");
+    let missing = PullConfig { subscription: "nobody".into(), ..config(&grid) };
+    assert!(check(missing).await.unwrap_err().to_string().contains("knows no such subscription"));
+    assert_eq!((grid.waiting(), grid.asked("/topics/coffee/eventsubscriptions/router:receive")), (1, 0));
 }
 
 #[tokio::test]

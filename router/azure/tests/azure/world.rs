@@ -10,7 +10,7 @@ use http::{Method, Request};
 use router_core::{
     clock::Timestamp,
     id::{BusId, DeliveryId, Epoch, LaneId, Offset, RouteId, RouteName, RunId, SourceName},
-    source::{Accepted, IntakeClosed, RawEvent, Rejection},
+    source::{Accepted, Fate, Inlet, IntakeClosed, Kind, OnInvalid, Pulled, RawEvent, Rejection},
     target::Delivery,
 };
 use router_http::{
@@ -62,6 +62,20 @@ impl Submit for Fake {
         let results = batch.iter().enumerate().map(|(i, raw)| (self.script)(i, raw)).collect();
         self.seen.lock().unwrap().extend(batch);
         Ok(results)
+    }
+}
+
+#[async_trait]
+impl Inlet for Fake {
+    async fn offer(&self, from: &SourceName, what: OnInvalid, batch: &[Pulled]) -> Result<Vec<Fate>, IntakeClosed> {
+        let answers = self.submit(from, batch.iter().map(|pulled| pulled.raw.clone()).collect()).await?;
+        let fate = |answer| match answer {
+            Ok(_) => Fate::Taken,
+            Err(Rejection { kind: Kind::Busy { retry_after }, .. }) => Fate::Busy { retry_after },
+            Err(_) if what == OnInvalid::Quarantine => Fate::Quarantined,
+            Err(why) => Fate::Rejected(why),
+        };
+        Ok(answers.into_iter().map(fate).collect())
     }
 }
 

@@ -148,10 +148,10 @@ pub(super) fn check(topology: &Topology) -> Result<(), StartError> {
     Ok(())
 }
 
-/// The bus of the quarantine is there where a route asks for replies, and wherever it was before.
+/// The bus of the quarantine is there where a source or a route with replies needs it, and wherever it was before.
 pub(super) fn with_quarantine(mut topology: Topology, state: &State) -> Topology {
-    let replies = topology.routes.iter().any(|r| r.reply.is_some());
-    if replies || state.buses.iter().any(|(name, _)| name.as_str() == quarantine::BUS) {
+    let wanted = topology.quarantine || topology.routes.iter().any(|r| r.reply.is_some());
+    if wanted || state.buses.iter().any(|(name, _)| name.as_str() == quarantine::BUS) {
         topology.buses.push(BusSpec {
             name: quarantine::bus(),
             dedupe_age: QUARANTINE_DEDUPE_AGE,

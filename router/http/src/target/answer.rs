@@ -16,7 +16,7 @@ use crate::codes;
 const HTTP_MESSAGE: &str = "message/http";
 
 /// Reads the events of an answer. `cut`: it has more than [`REPLIES_BYTES_MAX`] bytes, the rest of which was not read.
-pub(super) fn replies(headers: &HeaderMap, body: &Bytes, cut: bool, to: &ReplyTo) -> Vec<RawEvent> {
+pub fn replies(headers: &HeaderMap, body: &Bytes, cut: bool, to: &ReplyTo) -> Vec<RawEvent> {
     let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::to_str);
     let kind = kind.and_then(Result::ok);
     let invalid = |code: Code, message: String| Invalid::new(code, Place::Event, message);

@@ -1,12 +1,31 @@
 //! Targets at AWS: what the adapter cannot tell by itself, and what a mapping changes.
 
 use super::Cx;
-use crate::config::{AwsCredentials, EventBridgeMapping, EventBridgeTarget, Rate};
+use crate::config::{AwsCredentials, EventBridgeMapping, EventBridgeTarget, LambdaTarget, Rate, Source, SqsTarget};
+
+/// Errors of a source.
+pub(super) fn source(name: &str, source: &Source, cx: &mut Cx<'_>) {
+    if let Source::EventBridge(queue) = source {
+        credentials(&["sources", name, "eventbridge", "credentials"], &queue.credentials, cx);
+    }
+}
 
 /// Errors, and secrets that are not there.
 pub(super) fn eventbridge(name: &str, target: &EventBridgeTarget, cx: &mut Cx<'_>) {
     credentials(&["targets", name, "eventbridge", "credentials"], &target.credentials, cx);
     rate(&["targets", name, "eventbridge", "rate"], target.rate.as_ref(), cx);
+}
+
+/// The same for a queue.
+pub(super) fn sqs(name: &str, target: &SqsTarget, cx: &mut Cx<'_>) {
+    credentials(&["targets", name, "sqs", "credentials"], &target.credentials, cx);
+    rate(&["targets", name, "sqs", "rate"], target.rate.as_ref(), cx);
+}
+
+/// The same for a function.
+pub(super) fn lambda(name: &str, target: &LambdaTarget, cx: &mut Cx<'_>) {
+    credentials(&["targets", name, "lambda", "credentials"], &target.credentials, cx);
+    rate(&["targets", name, "lambda", "rate"], target.rate.as_ref(), cx);
 }
 
 /// What a mapping does not carry.

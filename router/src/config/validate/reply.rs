@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use router_core::quarantine::RESERVED;
 
 use super::{Cx, Finding};
-use crate::config::{Config, Reply, Route, SYSTEM_BUS, Target};
+use crate::config::{Config, Invocation, LambdaTarget, Reply, Route, SYSTEM_BUS, Target};
 
 /// Nobody's bus or route is called as one of the router's own.
 pub fn reserved(cx: &mut Cx<'_>) {
@@ -42,11 +42,23 @@ pub fn check(config: &Config, name: &str, route: &Route, buses: &BTreeSet<String
     let batched = match config.targets.get(&route.to) {
         Some(Target::Http(http)) => http.batch.is_some(),
         Some(Target::AzureFunction(_)) => false,
-        Some(Target::EventBridge(_) | Target::EventGrid(_) | Target::EventGridNamespace(_) | Target::PubSub(_)) => {
-            let message = format!("the target `{}` is a bus or a topic, which answers with no events", route.to);
+        Some(
+            Target::EventBridge(_)
+            | Target::Sqs(_)
+            | Target::EventGrid(_)
+            | Target::EventGridNamespace(_)
+            | Target::PubSub(_),
+        ) => {
+            let message =
+                format!("the target `{}` is a bus, a queue or a topic, which answers with no events", route.to);
             return cx.error(&["routes", name, "reply"], message, "leave out `reply`");
         }
-        None => false,
+        Some(Target::Lambda(LambdaTarget { invocation: Invocation::Event, .. })) => {
+            let message = format!("nobody waits for the function of `{}`, so it answers with no events", route.to);
+            let help = "leave out `reply`, or write `invocation: request-response`";
+            return cx.error(&["routes", name, "reply"], message, help);
+        }
+        Some(Target::Lambda(_)) | None => false,
     };
     if batched {
         let message = format!("the target `{}` answers for a batch, where nobody knows what a reply answers", route.to);

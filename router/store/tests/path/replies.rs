@@ -115,6 +115,7 @@ fn connected(routes: Vec<(Arc<Replier>, RouteSpec)>) -> Topology {
         event_bytes_max: 4_096,
         budgets: Budgets { sweep_every: Duration::from_millis(20), ..Budgets::default() },
         router: None,
+        quarantine: false,
     }
 }
 

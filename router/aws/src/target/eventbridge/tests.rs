@@ -35,7 +35,7 @@ fn an_entry_fares_as_its_own_answer_says() {
         let said = code.map(|_| "because".to_owned());
         let id = if code.is_none() { Some("e-1".to_owned()) } else { None };
         let entry = PutEventsResultEntry::builder().set_event_id(id);
-        outcome_of(Some(&entry.set_error_code(code.map(str::to_owned)).set_error_message(said).build()), Duration::ZERO)
+        outcome_of(&entry.set_error_code(code.map(str::to_owned)).set_error_message(said).build())
     };
     let Outcome::Delivered { facts, .. } = entry(None) else { panic!("it was taken") };
     assert_eq!(facts.reference.as_deref(), Some("e-1"));
@@ -53,5 +53,4 @@ fn an_entry_fares_as_its_own_answer_says() {
         let Outcome::Refused { facts, .. } = entry(Some(code)) else { panic!("{code} is for good") };
         assert_eq!(facts.note.as_deref(), Some(format!("{code}: because").as_str()));
     }
-    assert!(matches!(outcome_of(None, Duration::ZERO), Outcome::Retry { scope: Scope::Event, .. }));
 }
