@@ -66,8 +66,8 @@ pub mod report;
 pub use self::router::Router;
 pub use self::schemas::{Schemas, Validate};
 pub use aws::{
-    AwsBatch, AwsCredentials, EventBridgeMapping, EventBridgeSource, EventBridgeTarget, Invocation, LambdaTarget,
-    SqsTarget,
+    AwsAccessKey, AwsBatch, AwsCredentials, AwsSource, EventBridgeMapping, EventBridgeSource, EventBridgeTarget,
+    Invocation, LambdaTarget, PutEventsSource, SqsTarget,
 };
 pub use azure::{
     AzureEntra, AzureFunctionTarget, AzureSas, AzureTokens, EventGridBatch, EventGridMode, EventGridNamespaceTarget,
@@ -361,6 +361,8 @@ pub enum Source {
     /// A queue of SQS that EventBridge feeds.
     #[serde(rename = "eventbridge")]
     EventBridge(Box<EventBridgeSource>),
+    /// What AWS's SDKs publish, straight to us.
+    Aws(AwsSource),
     /// Event Grid at Azure.
     EventGrid(EventGridSource),
 }
@@ -384,6 +386,9 @@ impl<'de> Deserialize<'de> for OnInvalid {
     }
 }
 
+/// None, for a source that knows its senders otherwise.
+static NO_KEYS: Vec<Secret> = Vec::new();
+
 /// Where a source is called.
 #[derive(Debug, Clone, Copy)]
 pub struct Called<'c> {
@@ -403,6 +408,7 @@ impl Source {
         match self {
             Source::Http(http) => (&["http"], &http.bus),
             Source::EventBridge(queue) => (&["eventbridge"], &queue.bus),
+            Source::Aws(AwsSource::PutEvents(put)) => (&["aws", "put_events"], &put.bus),
             Source::EventGrid(EventGridSource::Webhook(webhook)) => (&["event_grid", "webhook"], &webhook.bus),
             Source::EventGrid(EventGridSource::Pull(pull)) => (&["event_grid", "pull"], &pull.bus),
             Source::EventGrid(EventGridSource::Publish(publish)) => (&["event_grid", "publish"], &publish.bus),
@@ -414,6 +420,8 @@ impl Source {
         let (at, _) = self.bus();
         let (path, keys, tokens) = match self {
             Source::Http(http) => (&http.path, &http.keys, false),
+            // Its keys are no bearer tokens, but what requests are signed with.
+            Source::Aws(AwsSource::PutEvents(put)) => (&put.path, &NO_KEYS, !put.access_keys.is_empty()),
             Source::EventGrid(EventGridSource::Webhook(webhook)) => {
                 (&webhook.path, &webhook.keys, webhook.entra.is_some())
             }
@@ -430,7 +438,7 @@ impl Source {
         let on_invalid = match self {
             Source::EventBridge(queue) => queue.on_invalid,
             Source::EventGrid(EventGridSource::Pull(pull)) => pull.on_invalid,
-            Source::Http(_) | Source::EventGrid(_) => return false,
+            Source::Http(_) | Source::Aws(_) | Source::EventGrid(_) => return false,
         };
         on_invalid == OnInvalid::Quarantine
     }
@@ -442,6 +450,7 @@ impl Source {
         match self {
             Source::Http(http) => http.validate,
             Source::EventBridge(queue) => queue.validate,
+            Source::Aws(AwsSource::PutEvents(put)) => put.validate,
             Source::EventGrid(EventGridSource::Webhook(webhook)) => webhook.validate,
             Source::EventGrid(EventGridSource::Pull(pull)) => pull.validate,
             Source::EventGrid(EventGridSource::Publish(publish)) => publish.validate,

@@ -243,10 +243,13 @@ pub fn source(
     match source {
         #[cfg(feature = "aws")]
         config::Source::EventBridge(queue) => aws::queue(name, queue, &clients.aws),
+        #[cfg(feature = "aws")]
+        config::Source::Aws(config::AwsSource::PutEvents(put)) => aws::put_events(name, put),
         #[cfg(not(feature = "aws"))]
-        config::Source::EventBridge(_) => {
+        config::Source::EventBridge(_) | config::Source::Aws(_) => {
             let _none = clients;
-            Err(Error::BuiltWithout { place: format!("sources.{name}.eventbridge"), feature: "aws" })
+            let place = format!("sources.{name}.{}", source.bus().0.join("."));
+            Err(Error::BuiltWithout { place, feature: "aws" })
         }
         config::Source::Http(http) => {
             let refused = |e: &dyn std::fmt::Display| Error::Source(name.clone(), e.to_string());
@@ -303,7 +306,7 @@ pub fn buses_with_path(config: &Config) -> Vec<BusName> {
         let feeds = |source: &config::Source| match source {
             config::Source::Http(http) => http.keys.is_empty() && http.bus == *bus,
             // What stands for a cloud says nothing of who may send CloudEvents to a bus.
-            config::Source::EventBridge(_) | config::Source::EventGrid(_) => false,
+            config::Source::EventBridge(_) | config::Source::Aws(_) | config::Source::EventGrid(_) => false,
         };
         config.sources.values().any(feeds)
     };

@@ -29,3 +29,7 @@ mod queue;
 /// The target `eventbridge`.
 #[path = "aws/publish.rs"]
 mod publish;
+
+/// The source `aws.put_events`.
+#[path = "aws/sdk.rs"]
+mod sdk;

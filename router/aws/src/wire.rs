@@ -31,7 +31,7 @@ pub const BYTES_MAX: usize = 1 << 20;
 /// Characters of `DetailType`.
 pub const DETAIL_TYPE_CHARS_MAX: usize = 128;
 /// What a time adds to the size of an entry.
-const TIME_BYTES: usize = 14;
+pub(crate) const TIME_BYTES: usize = 14;
 
 /// What of an event becomes of `Detail`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -153,6 +153,22 @@ pub fn trace_header(traceparent: &str) -> Option<String> {
     let (time, rest) = trace.split_at_checked(8)?;
     let sampled = u8::from_str_radix(flags, 16).ok()? & 1;
     Some(format!("Root=1-{time}-{rest};Parent={parent};Sampled={sampled}"))
+}
+
+/// The trace of AWS X-Ray as W3C Trace Context writes it: what [`trace_header`] wrote, read back.
+pub fn traceparent(header: &str) -> Option<String> {
+    let part = |name: &str| {
+        let mut parts = header.split(';').filter_map(|part| part.trim().split_once('='));
+        parts.find_map(|(n, value)| (n == name).then_some(value))
+    };
+    let hex = |text: &str, count: usize| {
+        text.len() == count && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    let (time, rest) = part("Root")?.strip_prefix("1-")?.split_once('-')?;
+    let parent = part("Parent")?;
+    let sampled = part("Sampled") == Some("1");
+    let good = hex(time, 8) && hex(rest, 24) && hex(parent, 16);
+    good.then(|| format!("00-{time}{rest}-{parent}-{:02x}", u8::from(sampled)))
 }
 
 /// Puts entries together as calls take them, in their order: at most so many, and so many bytes, of one call.

@@ -119,6 +119,11 @@ impl Key {
         Ok(Arc::new(Key { spec, padded, budget }))
     }
 
+    /// What answers and logs call it.
+    pub fn name(&self) -> &str {
+        &self.spec.name
+    }
+
     /// Its secret as it is now, for who checks what was signed with it.
     pub fn secret(&self) -> Secret {
         let padded = self.padded();

@@ -42,6 +42,52 @@ pub struct EventBridgeSource {
     pub visibility: Duration,
 }
 
+/// What AWS's SDKs publish, straight to us.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AwsSource {
+    /// Calls of `PutEvents`, as to EventBridge.
+    PutEvents(PutEventsSource),
+}
+
+/// Calls of `PutEvents`, as to EventBridge.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PutEventsSource {
+    /// The path of the URL that SDKs are given as their endpoint. Default `/aws`.
+    pub path: String,
+    /// The bus that takes the events. Default `default`.
+    pub bus: BusName,
+    /// Keys that calls are signed with. Default: no signature is looked at.
+    pub access_keys: Vec<AwsAccessKey>,
+    /// Names of event buses that publishers may give. Default: any.
+    pub event_buses: Vec<String>,
+    /// What becomes of events whose data their schema refuses. Default `off`: they are not held to it.
+    pub validate: Validate,
+}
+
+impl Default for PutEventsSource {
+    fn default() -> Self {
+        PutEventsSource {
+            path: "/aws".into(),
+            bus: default_bus(),
+            access_keys: Vec::new(),
+            event_buses: Vec::new(),
+            validate: Validate::default(),
+        }
+    }
+}
+
+/// A key that calls are signed with.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwsAccessKey {
+    /// What the SDK is given as the id of its access key. Required.
+    pub id: String,
+    /// What it is given as its secret. Required.
+    pub secret: Secret,
+}
+
 /// A bus of EventBridge.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]

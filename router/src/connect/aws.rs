@@ -6,7 +6,7 @@ use std::sync::Arc;
 #[cfg(feature = "aws")]
 use router_aws::{
     AccessKey, EventBridge, EventBridgeConfig, EventBridgeSource, EventBridgeSourceConfig, Invocation, Lambda,
-    LambdaConfig, Role, Settings, Sqs, SqsConfig, target::Batch, wire::Mapping,
+    LambdaConfig, PutEvents, PutEventsConfig, Role, Settings, Sqs, SqsConfig, target::Batch, wire::Mapping,
 };
 #[cfg(feature = "aws")]
 use router_core::{
@@ -15,9 +15,11 @@ use router_core::{
 };
 
 #[cfg(feature = "aws")]
-use super::{Connected, Error, on_invalid, rate, secret};
+use super::{Connected, Error, KnownKey, on_invalid, rate, secret};
 #[cfg(feature = "aws")]
 use crate::config;
+#[cfg(feature = "aws")]
+use router_http::{Key, KeySpec};
 
 #[cfg(feature = "aws")]
 pub(super) use router_aws::Accounts;
@@ -136,6 +138,26 @@ pub(super) fn queue(
     let refused = |e| refused(format!("sources.{name}"), e);
     let connected = Arc::new(EventBridgeSource::new(config, accounts).map_err(refused)?);
     Ok(Connected::Pull { source: connected, bus: source.bus.clone(), validate: source.validate })
+}
+
+/// Mounts what SDKs publish to.
+#[cfg(feature = "aws")]
+pub(super) fn put_events(name: &SourceName, source: &config::PutEventsSource) -> Result<Connected, Error> {
+    let refused = |e: &dyn std::fmt::Display| Error::Source(name.clone(), e.to_string());
+    let mut keys = Vec::new();
+    for given in &source.access_keys {
+        let text = secret(|| format!("sources.{name}.aws.put_events.access_keys.{}", given.id), &given.secret)?;
+        let key = Key::new(KeySpec::new(given.id.clone(), text)).map_err(|e| refused(&e))?;
+        keys.push(KnownKey { key, secret: given.secret.clone() });
+    }
+    let config = PutEventsConfig {
+        path: source.path.clone(),
+        access_keys: keys.iter().map(|known| known.key.clone()).collect(),
+        event_buses: source.event_buses.clone(),
+        ..PutEventsConfig::new(name.clone())
+    };
+    let endpoint = Box::new(PutEvents::new(config).map_err(|e| refused(&e))?);
+    Ok(Connected::Push { endpoint, bus: source.bus.clone(), keys, validate: source.validate })
 }
 
 #[cfg(feature = "aws")]

@@ -65,6 +65,9 @@ fn read_of(of: &str, key: Option<(&str, &Value)>) -> Result<String, String> {
         tree["targets"]["name"] = json!({"eventbridge": {"bus": "coffee"}});
         tree["sources"]["name"] = json!({"eventbridge": {"queue_url": "https://sqs.us-east-1.amazonaws.com/1/q"}});
     }
+    if kind == "aws" {
+        tree["sources"]["name"] = json!({"aws": {"put_events": {}}});
+    }
     if kind == "lambda" {
         tree["targets"]["name"] = json!({"lambda": {"function": "f"}});
     }

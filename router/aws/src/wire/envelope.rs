@@ -99,10 +99,33 @@ fn cloud_event(json: &[u8]) -> Result<Event, Invalid> {
 fn envelope(json: &[u8], id: &str) -> Result<Event, Invalid> {
     let invalid = |e: serde_json::Error| no_event(&format!("the envelope of EventBridge cannot be read: {e}"));
     let envelope: Envelope<'_> = serde_json::from_slice(json).map_err(invalid)?;
-    if let Some(event) = envelope.detail.and_then(|detail| embedded(&envelope, detail.get().as_bytes())) {
+    classic(&envelope, id)
+}
+
+/// The event of an entry of `PutEvents`: what EventBridge would have sent of it.
+///
+/// # Errors
+/// As of [`read`].
+pub fn entry(
+    id: &str,
+    source: &str,
+    detail_type: &str,
+    time: Option<&str>,
+    resources: Option<&RawValue>,
+    detail: &RawValue,
+) -> Result<Event, Invalid> {
+    let (source, detail_type, time) = (source.to_owned(), detail_type.to_owned(), time.map(str::to_owned));
+    let (account, region, replay_name) = (None, None, None);
+    let detail = Some(detail);
+    let envelope = Envelope { id: None, source, detail_type, time, account, region, resources, detail, replay_name };
+    classic(&envelope, id)
+}
+
+fn classic(envelope: &Envelope<'_>, id: &str) -> Result<Event, Invalid> {
+    if let Some(event) = envelope.detail.and_then(|detail| embedded(envelope, detail.get().as_bytes())) {
         return Ok(event);
     }
-    let Envelope { id: own, source, detail_type, time, account, region, resources, detail, replay_name } = &envelope;
+    let Envelope { id: own, source, detail_type, time, account, region, resources, detail, replay_name } = envelope;
     let source = as_uri(source);
     let mut event = Event::builder(own.as_deref().unwrap_or(id), &source, detail_type);
     let resources = resources.map(RawValue::get).filter(|list| *list != "[]" && *list != "null");

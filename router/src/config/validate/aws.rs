@@ -1,12 +1,35 @@
 //! Targets at AWS: what the adapter cannot tell by itself, and what a mapping changes.
 
+use std::collections::BTreeSet;
+
 use super::Cx;
-use crate::config::{AwsCredentials, EventBridgeMapping, EventBridgeTarget, LambdaTarget, Rate, Source, SqsTarget};
+use crate::config::{
+    AwsCredentials, AwsSource, EventBridgeMapping, EventBridgeTarget, LambdaTarget, PutEventsSource, Rate, Source,
+    SqsTarget,
+};
 
 /// Errors of a source.
 pub(super) fn source(name: &str, source: &Source, cx: &mut Cx<'_>) {
-    if let Source::EventBridge(queue) = source {
-        credentials(&["sources", name, "eventbridge", "credentials"], &queue.credentials, cx);
+    match source {
+        Source::EventBridge(queue) => {
+            credentials(&["sources", name, "eventbridge", "credentials"], &queue.credentials, cx);
+        }
+        Source::Aws(AwsSource::PutEvents(put)) => access_keys(name, put, cx),
+        Source::Http(_) | Source::EventGrid(_) => {}
+    }
+}
+
+fn access_keys(name: &str, put: &PutEventsSource, cx: &mut Cx<'_>) {
+    let at = ["sources", name, "aws", "put_events", "access_keys"];
+    let mut ids = BTreeSet::new();
+    for key in &put.access_keys {
+        cx.secret(&at, &key.secret);
+        if key.id.is_empty() || key.id.contains(['/', ',', ' ']) {
+            let message = format!("`{}` is no id of an access key", key.id);
+            cx.error(&at, message, "write letters and digits, as AWS's are: `AKIDCOFFEE`");
+        } else if !ids.insert(&key.id) {
+            cx.error(&at, format!("two access keys have the id `{}`", key.id), "give each its own");
+        }
     }
 }
 
