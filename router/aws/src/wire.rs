@@ -12,10 +12,10 @@
 //! The size of an entry is that of its texts, and 14 bytes where it has a time (Amazon EventBridge User Guide,
 //! "Calculating PutEvents event entry size").
 
-/// Who an event was.
-pub mod identity;
 /// What EventBridge sends.
 pub mod envelope;
+/// Who an event was.
+pub mod identity;
 
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use aws_smithy_types::{DateTime, date_time::Format};

@@ -7,17 +7,21 @@
 //! | EventBridge's envelope around anything else | `id`, `source`, `time`, `detail-type` as `type`, `detail` as data, and `account`, `region`, `resources`, `replayname` where they are there |
 //! | `Data` with its metadata, of a custom event bus | what `Data` is by the rows above |
 //!
+//! An entry of `resources` that says who the event was, as the mapping `data` writes it ([`identity`]), gives it its id
+//! and its hops back, where the source is the same.
+//!
 //! `resources` is a list, which no CloudEvents attribute can be: it is the list's JSON as a string. Data that was sent as
 //! base64 and says that it is JSON, or says nothing and is, is JSON again, with the same bytes.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use router_core::source::RawEvent;
+use router_core::{hops::HOPS, source::RawEvent};
 use schemas::{Event, Form, Invalid, Place, media};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::identity::{self, Original};
 use crate::codes;
 
 /// The media type of what comes.
@@ -126,15 +130,17 @@ fn classic(envelope: &Envelope<'_>, id: &str) -> Result<Event, Invalid> {
         return Ok(event);
     }
     let Envelope { id: own, source, detail_type, time, account, region, resources, detail, replay_name } = envelope;
+    let (original, resources) = originally(source, *resources);
+    let id = original.as_ref().map(|original| original.id.as_str()).or(own.as_deref()).unwrap_or(id);
     let source = as_uri(source);
-    let mut event = Event::builder(own.as_deref().unwrap_or(id), &source, detail_type);
-    let resources = resources.map(RawValue::get).filter(|list| *list != "[]" && *list != "null");
+    let mut event = Event::builder(id, &source, detail_type);
     let more = [
         ("time", time.as_deref()),
         ("account", account.as_deref()),
         ("region", region.as_deref()),
-        ("resources", resources),
+        ("resources", resources.as_deref()),
         ("replayname", replay_name.as_deref()),
+        (HOPS, original.as_ref().and_then(|original| original.hops.as_deref())),
     ];
     for (name, value) in more.into_iter().filter_map(|(name, value)| Some((name, value.filter(|v| !v.is_empty())?))) {
         event = event.attr(name, value);
@@ -144,6 +150,18 @@ fn classic(envelope: &Envelope<'_>, id: &str) -> Result<Event, Invalid> {
         event = event.attr("datacontenttype", MEDIA_TYPE).data(Form::Json, bytes);
     }
     event.build()
+}
+
+/// Who an event was before EventBridge gave it another identity, where its resources say so, and what else they say:
+/// the list's JSON, unless it is empty.
+fn originally<'a>(source: &str, resources: Option<&'a RawValue>) -> (Option<Original>, Option<Cow<'a, str>>) {
+    let text = resources.map(RawValue::get).filter(|list| *list != "[]" && *list != "null");
+    let list: Vec<Cow<'_, str>> = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let of = |entry: &Cow<'_, str>| identity::original([&**entry]).filter(|original| original.source == source);
+    let Some(original) = list.iter().find_map(of) else { return (None, text.map(Cow::Borrowed)) };
+    let others: Vec<_> = list.iter().filter(|entry| of(entry).is_none()).collect();
+    let others = if others.is_empty() { None } else { serde_json::to_string(&others).ok() };
+    (Some(original), others.map(Cow::Owned))
 }
 
 /// The CloudEvent in the detail, when it is the one that the envelope was made for.

@@ -119,3 +119,28 @@ fn what_is_no_event_says_so_and_keeps_its_bytes() {
     // A CloudEvent with a mistake says which.
     assert_eq!(of(r#"{"specversion":"1.0","id":"1","type":"t"}"#).unwrap_err().code, schemas::codes::MISSING_ATTRIBUTE);
 }
+
+#[test]
+fn what_went_with_data_alone_comes_back_as_who_it_was() {
+    let sent = schemas::Event::builder("7 é", "/s", "t")
+        .attr(HOPS, "a.0011223344556677")
+        .attr("datacontenttype", "application/json")
+        .data(Form::Json, br#"{"a":1}"#.to_vec())
+        .build()
+        .unwrap();
+    let sent = crate::wire::entry(&delivery(sent), Mapping::Data, "b").unwrap().entry;
+    let envelope = |source: &str, resources: &[&str]| {
+        serde_json::json!({"id": "aws-1", "source": source, "detail-type": "t", "resources": resources,
+            "detail": {"a": 1}})
+        .to_string()
+    };
+    let ours = sent.resources()[0].as_str();
+    let back = of(&envelope("/s", &[ours])).unwrap();
+    assert_eq!((back.id(), back.source()), ("7 é", "/s"));
+    assert_eq!(back.get(HOPS).map(|hops| hops.to_string()).as_deref(), Some("a.0011223344556677"));
+    assert!(back.get("resources").is_none());
+    let others = of(&envelope("/s", &["arn:1", ours])).unwrap();
+    assert_eq!(others.get("resources").map(|list| list.to_string()).as_deref(), Some(r#"["arn:1"]"#));
+    let copied = of(&envelope("/other", &[ours])).unwrap();
+    assert_eq!((copied.id(), copied.get(HOPS).is_none()), ("aws-1", true), "another event: somebody copied the entry");
+}
