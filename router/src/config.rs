@@ -73,7 +73,7 @@ pub use azure::{
     AzureEntra, AzureFunctionTarget, AzureSas, AzureTokens, EventGridBatch, EventGridMode, EventGridNamespaceTarget,
     EventGridPublish, EventGridPull, EventGridSchema, EventGridSource, EventGridTarget, EventGridWebhook,
 };
-pub use gcp::{GoogleCredentials, PubSubBatch, PubSubTarget};
+pub use gcp::{CloudRunTarget, GoogleCredentials, GoogleTokens, PubSubBatch, PubSubPush, PubSubTarget};
 pub use load::{Loaded, document, load, load_file};
 pub use target::{Batch, ClientAuth, OAuth, Rate, TargetRetry, TargetTls};
 use value::{Json, Secret};
@@ -365,6 +365,9 @@ pub enum Source {
     Aws(AwsSource),
     /// Event Grid at Azure.
     EventGrid(EventGridSource),
+    /// A push subscription of Pub/Sub at Google Cloud.
+    #[serde(rename = "pubsub_push")]
+    PubSubPush(PubSubPush),
 }
 
 /// What becomes of what a source that pulls cannot read, or what is never taken in.
@@ -412,6 +415,7 @@ impl Source {
             Source::EventGrid(EventGridSource::Webhook(webhook)) => (&["event_grid", "webhook"], &webhook.bus),
             Source::EventGrid(EventGridSource::Pull(pull)) => (&["event_grid", "pull"], &pull.bus),
             Source::EventGrid(EventGridSource::Publish(publish)) => (&["event_grid", "publish"], &publish.bus),
+            Source::PubSubPush(push) => (&["pubsub_push"], &push.bus),
         }
     }
 
@@ -429,6 +433,7 @@ impl Source {
                 (&publish.path, &publish.keys, publish.entra.is_some())
             }
             Source::EventBridge(_) | Source::EventGrid(EventGridSource::Pull(_)) => return None,
+            Source::PubSubPush(push) => (&push.path, &NO_KEYS, push.tokens.is_some()),
         };
         Some(Called { at, path, keys, asks: !keys.is_empty() || tokens })
     }
@@ -438,7 +443,7 @@ impl Source {
         let on_invalid = match self {
             Source::EventBridge(queue) => queue.on_invalid,
             Source::EventGrid(EventGridSource::Pull(pull)) => pull.on_invalid,
-            Source::Http(_) | Source::Aws(_) | Source::EventGrid(_) => return false,
+            Source::Http(_) | Source::Aws(_) | Source::EventGrid(_) | Source::PubSubPush(_) => return false,
         };
         on_invalid == OnInvalid::Quarantine
     }
@@ -454,6 +459,7 @@ impl Source {
             Source::EventGrid(EventGridSource::Webhook(webhook)) => webhook.validate,
             Source::EventGrid(EventGridSource::Pull(pull)) => pull.validate,
             Source::EventGrid(EventGridSource::Publish(publish)) => publish.validate,
+            Source::PubSubPush(push) => push.validate,
         }
     }
 }
@@ -497,6 +503,8 @@ pub enum Target {
     /// A topic of Pub/Sub at Google Cloud.
     #[serde(rename = "pubsub")]
     PubSub(PubSubTarget),
+    /// A service of Cloud Run, or a function, at Google Cloud.
+    CloudRun(CloudRunTarget),
 }
 
 impl Target {
@@ -511,6 +519,7 @@ impl Target {
             Target::EventGridNamespace(_) => "event_grid_namespace",
             Target::AzureFunction(_) => "azure_function",
             Target::PubSub(_) => "pubsub",
+            Target::CloudRun(_) => "cloud_run",
         }
     }
 
@@ -524,6 +533,7 @@ impl Target {
             Target::EventGrid(_) | Target::EventGridNamespace(_) => "endpoint",
             Target::AzureFunction(_) => "url",
             Target::PubSub(_) => "topic",
+            Target::CloudRun(_) => "url",
         }
     }
 }

@@ -267,6 +267,12 @@ pub fn source(
         config::Source::EventGrid(_) => {
             Err(Error::BuiltWithout { place: format!("sources.{name}.event_grid"), feature: "azure" })
         }
+        #[cfg(feature = "gcp")]
+        config::Source::PubSubPush(given) => gcp::push(name, given),
+        #[cfg(not(feature = "gcp"))]
+        config::Source::PubSubPush(_) => {
+            Err(Error::BuiltWithout { place: format!("sources.{name}.pubsub_push"), feature: "gcp" })
+        }
     }
 }
 
@@ -306,7 +312,10 @@ pub fn buses_with_path(config: &Config) -> Vec<BusName> {
         let feeds = |source: &config::Source| match source {
             config::Source::Http(http) => http.keys.is_empty() && http.bus == *bus,
             // What stands for a cloud says nothing of who may send CloudEvents to a bus.
-            config::Source::EventBridge(_) | config::Source::Aws(_) | config::Source::EventGrid(_) => false,
+            config::Source::EventBridge(_)
+            | config::Source::Aws(_)
+            | config::Source::EventGrid(_)
+            | config::Source::PubSubPush(_) => false,
         };
         config.sources.values().any(feeds)
     };
@@ -427,8 +436,10 @@ pub fn target(name: &TargetName, target: &config::Target, clients: &Clients) -> 
         }
         #[cfg(feature = "gcp")]
         config::Target::PubSub(topic) => gcp::pubsub(name, topic, &clients.google),
+        #[cfg(feature = "gcp")]
+        config::Target::CloudRun(service) => gcp::cloud_run(name, service, &clients.google, &clients.http),
         #[cfg(not(feature = "gcp"))]
-        config::Target::PubSub(_) => Err(built_without(name, target, "gcp")),
+        config::Target::PubSub(_) | config::Target::CloudRun(_) => Err(built_without(name, target, "gcp")),
     }
 }
 

@@ -149,6 +149,10 @@ impl Named {
             let written = credentials.secret_access_key.iter().chain(&credentials.session_token);
             written.map(one).collect::<Vec<_>>()
         };
+        let google = |credentials: &config::GoogleCredentials| {
+            let file = credentials.file.as_ref();
+            file.map(|file| std::fs::read_to_string(file).ok().map(Secret::new)).into_iter().collect::<Vec<_>>()
+        };
         let http = match config {
             config::Target::Http(http) => http,
             config::Target::EventGrid(to) => {
@@ -160,12 +164,8 @@ impl Named {
                 return Named(secrets.into_iter().chain(authority(to.tls.as_ref())).collect());
             }
             config::Target::AzureFunction(to) => return Named(azure(&to.key, None, to.entra.as_ref())),
-            config::Target::PubSub(topic) => {
-                let file = topic.credentials.file.as_ref();
-                return Named(
-                    file.map(|file| std::fs::read_to_string(file).ok().map(Secret::new)).into_iter().collect(),
-                );
-            }
+            config::Target::PubSub(topic) => return Named(google(&topic.credentials)),
+            config::Target::CloudRun(service) => return Named(google(&service.credentials)),
             config::Target::EventBridge(bus) => return Named(aws(&bus.credentials)),
             config::Target::Sqs(queue) => return Named(aws(&queue.credentials)),
             config::Target::Lambda(function) => return Named(aws(&function.credentials)),

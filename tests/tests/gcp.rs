@@ -17,3 +17,7 @@ mod own;
 /// The target `pubsub`.
 #[path = "gcp/publish.rs"]
 mod publish;
+
+/// Push subscriptions.
+#[path = "gcp/push.rs"]
+mod push;

@@ -17,6 +17,11 @@ use google_cloud_auth::credentials::{
 };
 use tokio::sync::OnceCell;
 
+/// Tokens that say who calls a service.
+mod identity;
+
+pub(crate) use identity::Identity;
+
 /// Who the router is to Google, and where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -127,13 +132,18 @@ impl Account {
         self.loaded.get_or_try_init(|| self.load()).await.cloned()
     }
 
-    async fn load(&self) -> Result<google::Credentials, Box<str>> {
+    /// Who the router is before it acts as somebody else.
+    async fn own(&self) -> Result<google::Credentials, Box<str>> {
         ring();
-        let own = match &self.settings.credentials {
-            Credentials::Ambient => google::Builder::default().build().map_err(|e| e.to_string())?,
-            Credentials::Anonymous => anonymous::Builder::new().build(),
-            Credentials::File(path) => of_file(path).await?,
-        };
+        match &self.settings.credentials {
+            Credentials::Ambient => google::Builder::default().build().map_err(|e| e.to_string().into()),
+            Credentials::Anonymous => Ok(anonymous::Builder::new().build()),
+            Credentials::File(path) => of_file(path).await,
+        }
+    }
+
+    async fn load(&self) -> Result<google::Credentials, Box<str>> {
+        let own = self.own().await?;
         let Some(account) = &self.settings.impersonate else { return Ok(own) };
         let acting = impersonated::Builder::from_source_credentials(own).with_target_principal(account).build();
         acting.map_err(|e| format!("nothing can act as {account}: {e}").into())
@@ -147,13 +157,19 @@ pub(crate) fn ring() {
     drop(rustls::crypto::ring::default_provider().install_default());
 }
 
-/// Credentials out of a file, by the kind that it names.
-async fn of_file(path: &Path) -> Result<google::Credentials, Box<str>> {
+/// The kind of credentials that a file names, and all of it.
+async fn read(path: &Path) -> Result<(String, serde_json::Value), Box<str>> {
     let at = path.display();
     let text = tokio::fs::read(path).await.map_err(|e| format!("the file `{at}` cannot be read: {e}"))?;
     let json: serde_json::Value =
         serde_json::from_slice(&text).map_err(|e| format!("the file `{at}` holds no JSON: {e}"))?;
     let kind = json.get("type").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+    Ok((kind, json))
+}
+
+/// Credentials out of a file, by the kind that it names.
+async fn of_file(path: &Path) -> Result<google::Credentials, Box<str>> {
+    let (at, (kind, json)) = (path.display(), read(path).await?);
     let built = match kind.as_str() {
         "service_account" => service_account::Builder::new(json).build(),
         "external_account" => external_account::Builder::new(json).build(),

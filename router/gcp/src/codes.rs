@@ -5,4 +5,8 @@ schemas::codes! {
     MESSAGE_TOO_LARGE = "pubsub-size",
     ORDERING_KEY = "pubsub-ordering-key",
     MESSAGE_FORMAT = "pubsub-format",
+    PUSH_TOKEN = "push-token",
+    PUSH_KEYS = "push-keys",
+    PUSH_FORM = "push-form",
+    PUSH_REFUSED = "R0171",
 }

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`auth`] | endpoints and credentials; one [`Account`] for all that is configured alike |
 //! | [`wire`] | events as messages of Pub/Sub, and messages as events |
+//! | [`source`] | where events come from: pushes of subscriptions |
 //! | [`target`] | where events go: [`PubSub`] |
 //!
 //! Decisions are pure (what an event is as a message, what a code of gRPC means); the official crates do the rest,
@@ -34,6 +35,9 @@ pub mod proto;
 
 /// Where events go.
 pub mod target;
+
+/// Where events come from.
+pub mod source;
 
 /// Names of what is refused.
 pub mod codes;

@@ -3,9 +3,13 @@
 /// Topics of Pub/Sub.
 mod pubsub;
 
+/// Services of Cloud Run, and functions.
+mod cloud_run;
+
 /// What errors of Google mean.
 mod verdict;
 
+pub use cloud_run::{CloudRunConfig, CloudRunError, audience_of, cloud_run};
 pub use pubsub::{Batch, PubSub, PubSubConfig};
 pub(crate) use verdict::Failure;
 

@@ -64,7 +64,7 @@ mod verdict;
 
 pub use config::{Auth, Batch, ConfigError, HttpTargetConfig, Mode};
 use config::{check_address, credentials, query_values, static_header, words};
-pub use oauth::{Ask, ClientAuth, NoToken, OAuth, Token, Tokens, encoded};
+pub use oauth::{Ask, ClientAuth, Fetch, Fetched, Fetching, NoToken, OAuth, Token, Tokens, encoded};
 use sign::Signer;
 pub use verdict::{RETRY_AFTER_MAX, SLOW, StatusError, Statuses, Verdict, retry_after, verdict, wait_of};
 

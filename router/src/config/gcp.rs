@@ -4,7 +4,48 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-use super::{Mode, Rate, thirty_seconds, value};
+use router_core::id::BusName;
+
+use super::{Mode, Rate, TargetRetry, Validate, default_bus, thirty_seconds, value};
+
+/// What a push subscription of Pub/Sub delivers.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PubSubPush {
+    /// The path of the push endpoint. Required.
+    pub path: String,
+    /// Whether the subscription pushes without a wrapper. Default `false`.
+    #[serde(default)]
+    pub unwrapped: bool,
+    /// Whose tokens each push must show. Default: none is asked for.
+    #[serde(default)]
+    pub tokens: Option<GoogleTokens>,
+    /// The topic, `projects/PROJECT/topics/TOPIC`, which is the source of plain messages. Default: the subscription is.
+    #[serde(default)]
+    pub topic: Option<String>,
+    /// The attribute that says a plain message's type. Default: it is Google's own event.
+    #[serde(default)]
+    pub type_attribute: Option<String>,
+    /// The bus that takes the events. Default `default`.
+    #[serde(default = "default_bus")]
+    pub bus: BusName,
+    /// What becomes of events whose data their schema refuses. Default `off`: they are not held to it.
+    #[serde(default)]
+    pub validate: Validate,
+}
+
+/// Google's tokens that are accepted.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GoogleTokens {
+    /// For whom they may be: what the subscription says, else the push endpoint's URL. Required.
+    pub audiences: Vec<String>,
+    /// The addresses of the service accounts that may show them. Required.
+    pub accounts: Vec<String>,
+    /// Where Google publishes its keys. Default: there.
+    #[serde(default)]
+    pub keys_url: Option<String>,
+}
 
 /// A topic of Pub/Sub.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -36,6 +77,35 @@ pub struct PubSubTarget {
     /// How fast events are sent. Default: as fast as they are taken.
     #[serde(default)]
     pub rate: Option<Rate>,
+}
+
+/// A service of Cloud Run, or a function, that asks who calls.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloudRunTarget {
+    /// Where it is, e.g. `https://NAME-HASH-REGION.a.run.app/`. Required.
+    pub url: String,
+    /// For whom the identity token is. Default: the service's own address, or a function's URL.
+    #[serde(default)]
+    pub audience: Option<String>,
+    /// Who the router is to Google. Default: application default credentials.
+    #[serde(default)]
+    pub credentials: GoogleCredentials,
+    /// How the event is written. Default `binary`.
+    #[serde(default)]
+    pub mode: Mode,
+    /// How long one attempt may take. Default `30s`.
+    #[serde(default = "thirty_seconds", deserialize_with = "value::duration")]
+    pub timeout: Duration,
+    /// Requests at a time. Default 64.
+    #[serde(default = "sixty_four")]
+    pub in_flight_max: u16,
+    /// How fast events are sent. Default: as fast as they are taken.
+    #[serde(default)]
+    pub rate: Option<Rate>,
+    /// What answers mean, where that differs from the table. Default: no difference.
+    #[serde(default)]
+    pub retry: TargetRetry,
 }
 
 /// Who the router is to Google. Without it: application default credentials, in the order of Google's own libraries.
@@ -72,6 +142,10 @@ impl Default for PubSubBatch {
 
 fn yes() -> bool {
     true
+}
+
+fn sixty_four() -> u16 {
+    64
 }
 
 fn sixteen() -> u16 {

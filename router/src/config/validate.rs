@@ -370,6 +370,7 @@ fn sources(config: &Config, cx: &mut Cx<'_>) {
         let before = cx.findings.len();
         aws::source(name.as_str(), source, cx);
         azure::source(name.as_str(), source, cx);
+        gcp::source(name.as_str(), source, cx);
         let Some(Called { at, path, keys, .. }) = source.called() else {
             if cx.findings.len() == before {
                 pulled(name, source, &clients, cx);
@@ -447,6 +448,7 @@ fn targets(config: &Config, cx: &mut Cx<'_>) {
             Target::EventGridNamespace(topic) => azure::namespace(name.as_str(), topic, cx),
             Target::AzureFunction(function) => azure::function(name.as_str(), function, cx),
             Target::PubSub(topic) => gcp::pubsub(name.as_str(), topic, cx),
+            Target::CloudRun(service) => gcp::cloud_run(name.as_str(), service, cx),
         }
         // What the checks above let through, the target itself has the last word on, as at a start. Without
         // its secrets it cannot be made, and that was said already.
@@ -485,7 +487,8 @@ fn targets(config: &Config, cx: &mut Cx<'_>) {
             | Target::Lambda(_)
             | Target::EventGridNamespace(_)
             | Target::AzureFunction(_)
-            | Target::PubSub(_) => {}
+            | Target::PubSub(_)
+            | Target::CloudRun(_) => {}
         }
     }
 }

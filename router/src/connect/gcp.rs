@@ -4,14 +4,29 @@
 use std::sync::Arc;
 
 #[cfg(feature = "gcp")]
-use router_core::{id::TargetName, target::Target};
+use router_core::{
+    id::{SourceName, TargetName},
+    target::Target,
+};
 #[cfg(feature = "gcp")]
-use router_gcp::{Credentials, PubSub, PubSubConfig, Settings, target::Batch, wire::Mode};
+use router_gcp::{
+    Credentials, PubSub, PubSubConfig, Settings,
+    source::{self, Push, PushConfig},
+    target::{Batch, CloudRunConfig, CloudRunError, cloud_run as service},
+    wire::Mode,
+};
+#[cfg(feature = "gcp")]
+use router_http::{
+    HttpTargetConfig,
+    client::{Client, Clients},
+    jwt::Verifier,
+    target,
+};
 
 #[cfg(feature = "gcp")]
-use super::{Error, rate};
+use super::{Connected, Error, rate};
 #[cfg(feature = "gcp")]
-use crate::config::{self, GoogleCredentials, PubSubBatch, PubSubTarget};
+use crate::config::{self, CloudRunTarget, GoogleCredentials, GoogleTokens, PubSubBatch, PubSubPush, PubSubTarget};
 
 #[cfg(feature = "gcp")]
 pub(super) use router_gcp::Accounts;
@@ -20,6 +35,33 @@ pub(super) use router_gcp::Accounts;
 #[cfg(not(feature = "gcp"))]
 #[derive(Default)]
 pub(super) struct Accounts;
+
+/// Connects a push subscription of Pub/Sub.
+#[cfg(feature = "gcp")]
+pub(super) fn push(name: &SourceName, given: &PubSubPush) -> Result<Connected, Error> {
+    let config = PushConfig {
+        unwrapped: given.unwrapped,
+        tokens: given.tokens.as_ref().map(|given| tokens(name, given)).transpose()?,
+        topic: given.topic.clone(),
+        type_attribute: given.type_attribute.clone(),
+        ..PushConfig::new(name.clone(), given.path.clone())
+    };
+    let endpoint = Push::new(config).map_err(|e| unusable(name, &e))?;
+    let (bus, validate) = (given.bus.clone(), given.validate);
+    Ok(Connected::Push { endpoint: Box::new(endpoint), bus, keys: Vec::new(), validate })
+}
+
+#[cfg(feature = "gcp")]
+fn tokens(name: &SourceName, given: &GoogleTokens) -> Result<Verifier, Error> {
+    let client = Client::new().map_err(|e| unusable(name, &e))?;
+    let GoogleTokens { audiences, accounts, keys_url } = given.clone();
+    source::tokens(audiences, accounts, keys_url, client).map_err(|e| unusable(name, &e))
+}
+
+#[cfg(feature = "gcp")]
+fn unusable(name: &SourceName, why: &dyn std::fmt::Display) -> Error {
+    Error::Source(name.clone(), why.to_string())
+}
 
 /// Connects a topic of Pub/Sub.
 #[cfg(feature = "gcp")]
@@ -37,6 +79,44 @@ pub(super) fn pubsub(name: &TargetName, target: &PubSubTarget, accounts: &Accoun
     };
     let refused = |e: router_gcp::ConfigError| Error::Google { name: name.clone(), keys: e.keys, why: e.message };
     Ok(Arc::new(PubSub::new(config, accounts).map_err(refused)?))
+}
+
+/// Connects a service of Cloud Run, or a function.
+#[cfg(feature = "gcp")]
+pub(super) fn cloud_run(
+    name: &TargetName,
+    given: &CloudRunTarget,
+    accounts: &Accounts,
+    clients: &Clients,
+) -> Result<Arc<dyn Target>, Error> {
+    let refused = |keys: &'static [&'static str], why: &dyn std::fmt::Display| Error::Google {
+        name: name.clone(),
+        keys,
+        why: why.to_string(),
+    };
+    let mut statuses = target::Statuses::default();
+    for (status, verdict) in &given.retry.statuses {
+        statuses.set(status, verdict).map_err(|e| refused(&["retry", "statuses"], &e))?;
+    }
+    let http = HttpTargetConfig {
+        mode: match given.mode {
+            config::Mode::Binary => target::Mode::Binary,
+            config::Mode::Structured => target::Mode::Structured,
+        },
+        timeout: given.timeout,
+        in_flight_max: given.in_flight_max.into(),
+        rate: rate(given.rate.as_ref()),
+        statuses,
+        ..HttpTargetConfig::new(name.clone(), given.url.clone())
+    };
+    let client = clients.get(http.client()).map_err(|e| Error::TargetTls(name.clone(), e))?;
+    let config =
+        CloudRunConfig { http, audience: given.audience.clone(), settings: settings(None, &given.credentials) };
+    let made = service(config, client, accounts).map_err(|e| match &e {
+        CloudRunError::Google(google) => refused(google.keys, &e),
+        _ => refused(&["url"], &e),
+    });
+    Ok(Arc::new(made?))
 }
 
 #[cfg(feature = "gcp")]

@@ -61,6 +61,12 @@ fn read_of(of: &str, key: Option<(&str, &Value)>) -> Result<String, String> {
     if let Some(source) = azure_source(of) {
         tree["sources"]["name"] = source;
     }
+    if kind == "cloud_run" {
+        tree["targets"]["name"] = json!({"cloud_run": {"url": "https://price-abc123-ew.a.run.app/"}});
+    }
+    if of.starts_with("sources.NAME.pubsub_push.") {
+        tree["sources"]["name"] = json!({"pubsub_push": {"path": "/google"}});
+    }
     if kind == "eventbridge" {
         tree["targets"]["name"] = json!({"eventbridge": {"bus": "coffee"}});
         tree["sources"]["name"] = json!({"eventbridge": {"queue_url": "https://sqs.us-east-1.amazonaws.com/1/q"}});

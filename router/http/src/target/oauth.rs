@@ -5,7 +5,7 @@
 //! [`DROP_EVERY`]; then 401 means what it means elsewhere. A server that gives no token is a fault of the
 //! target: its deliveries wait, and the note says what the server said, without a secret.
 
-use std::time::Duration;
+use std::{future::Future, pin::Pin, time::Duration};
 
 use base64::Engine;
 use bytes::Bytes;
@@ -89,13 +89,41 @@ struct State {
 /// Makes the request for a token, anew each time: what shows who asks may have changed since.
 pub type Ask = Box<dyn Fn() -> Result<Request<Bytes>, String> + Send + Sync>;
 
+/// A token as a library of the service gives it.
+pub struct Fetched {
+    /// The token.
+    pub token: String,
+    /// How long it is good for.
+    pub life: Duration,
+}
+
+/// A token on its way; an error is one sentence without a secret.
+pub type Fetching = Pin<Box<dyn Future<Output = Result<Fetched, String>> + Send>>;
+/// Has a library give the token in use.
+pub type Fetch = Box<dyn Fn() -> Fetching + Send + Sync>;
+
 /// Has tokens and keeps them.
 pub struct Tokens {
-    uri: Uri,
-    ask: Ask,
+    from: From,
     secrets: Vec<Secret>,
-    client: Client,
     state: Mutex<State>,
+}
+
+/// Where tokens are had.
+#[expect(clippy::large_enum_variant, reason = "there is one for each target, made at the start")]
+enum From {
+    Server { uri: Uri, ask: Ask, client: Client },
+    Library { name: &'static str, fetch: Fetch },
+}
+
+impl From {
+    /// What notes call it.
+    fn name(&self) -> String {
+        match self {
+            From::Server { uri, .. } => client::host(uri),
+            From::Library { name, .. } => (*name).to_owned(),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -149,7 +177,12 @@ impl Tokens {
     /// Tokens that are asked for in another way, at this URL. An answer is read as RFC 6749, section 5.1, writes it;
     /// `secrets` are what no note may show.
     pub fn asking(uri: Uri, ask: Ask, secrets: Vec<Secret>, client: Client) -> Self {
-        Tokens { uri, ask, secrets, client, state: Mutex::default() }
+        Tokens { from: From::Server { uri, ask, client }, secrets, state: Mutex::default() }
+    }
+
+    /// Tokens that a library of this service has and renews.
+    pub fn fetching(name: &'static str, fetch: Fetch) -> Self {
+        Tokens { from: From::Library { name, fetch }, secrets: Vec::new(), state: Mutex::default() }
     }
 
     /// What notes must not show.
@@ -162,8 +195,8 @@ impl Tokens {
     /// # Errors
     /// [`NoToken`]: a fault of the target, whose deliveries wait.
     pub async fn get(&self, deadline: Instant) -> Result<Token, NoToken> {
-        let host = client::host(&self.uri);
-        let late = || NoToken { note: format!("no token from {host} in time"), not_before: None };
+        let name = self.from.name();
+        let late = || NoToken { note: format!("no token from {name} in time"), not_before: None };
         let mut state = tokio::time::timeout_at(deadline, self.state.lock()).await.map_err(|_| late())?;
         let now = Instant::now();
         if let Some(token) = state.token.as_ref().filter(|token| now < token.renew_at) {
@@ -173,7 +206,22 @@ impl Tokens {
             let old = state.token.as_ref().filter(|token| now < token.ends_at).cloned();
             return old.ok_or_else(|| failed.clone());
         }
-        match self.ask(deadline.saturating_duration_since(now)).await {
+        let asked = match &self.from {
+            From::Server { uri, ask, client } => {
+                self.ask(uri, ask, client, deadline.saturating_duration_since(now)).await
+            }
+            From::Library { fetch, .. } => match tokio::time::timeout_at(deadline, fetch()).await {
+                Ok(fetched) => {
+                    fetched.and_then(|f| token(&f.token, f.life, now).map_err(|why| format!("{name}: it {why}")))
+                }
+                Err(_) => return Err(late()),
+            }
+            .map_err(|why| NoToken {
+                note: format!("no token: {}", secret::redact(why.as_bytes(), false, &self.secrets, SAID_BYTES_MAX)),
+                not_before: None,
+            }),
+        };
+        match asked {
             Ok(token) => {
                 (state.token, state.failed) = (Some(token.clone()), None);
                 Ok(token)
@@ -202,18 +250,18 @@ impl Tokens {
         true
     }
 
-    async fn ask(&self, timeout: Duration) -> Result<Token, NoToken> {
-        let request = (self.ask)();
+    async fn ask(&self, uri: &Uri, ask: &Ask, client: &Client, timeout: Duration) -> Result<Token, NoToken> {
+        let request = ask();
         let request = request.map_err(|why| NoToken { note: format!("no token: {why}"), not_before: None })?;
         let asked = Instant::now();
-        let answer = self.client.send(request, timeout, ERROR_BYTES_MAX).await.map_err(|e| NoToken {
+        let answer = client.send(request, timeout, ERROR_BYTES_MAX).await.map_err(|e| NoToken {
             note: format!(
                 "no token: {}",
                 secret::redact(e.to_string().as_bytes(), false, &self.secrets, SAID_BYTES_MAX)
             ),
             not_before: None,
         })?;
-        let host = client::host(&self.uri);
+        let host = client::host(uri);
         if answer.status != StatusCode::OK {
             let said = secret::redact(&answer.body, answer.cut, &self.secrets, SAID_BYTES_MAX);
             let slow = answer.status.is_client_error() && answer.status != StatusCode::TOO_MANY_REQUESTS;
@@ -243,12 +291,6 @@ fn granted(body: &[u8], asked: Instant) -> Result<Token, &'static str> {
     if granted.token_type.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
         return Err("has a `token_type` other than Bearer");
     }
-    let text = &granted.access_token;
-    if text.is_empty() || text.len() > TOKEN_BYTES_MAX || !text.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err("has an `access_token` that no header can carry");
-    }
-    let mut header = HeaderValue::from_str(&format!("Bearer {text}")).map_err(|_| "has no usable `access_token`")?;
-    header.set_sensitive(true);
     let seconds = match &granted.expires_in {
         serde_json::Value::Number(number) => number.as_f64(),
         // Some servers write numbers as text.
@@ -257,9 +299,19 @@ fn granted(body: &[u8], asked: Instant) -> Result<Token, &'static str> {
     };
     // A day at most: a longer life is kept shorter, and no arithmetic of a stranger's number overflows.
     let life = seconds.map_or(LIFE, |s| Duration::try_from_secs_f64(s.clamp(0.0, 86_400.0)).unwrap_or(LIFE));
+    token(&granted.access_token, life, asked)
+}
+
+/// A token that was asked for then, and is good for so long.
+fn token(text: &str, life: Duration, asked: Instant) -> Result<Token, &'static str> {
+    if text.is_empty() || text.len() > TOKEN_BYTES_MAX || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err("has an `access_token` that no header can carry");
+    }
+    let mut header = HeaderValue::from_str(&format!("Bearer {text}")).map_err(|_| "has no usable `access_token`")?;
+    header.set_sensitive(true);
+    let life = life.min(Duration::from_secs(86_400));
     let renew_after = life.saturating_sub(RENEW_BEFORE).max(life / 2);
-    let secret = Secret::new(text.as_str());
-    Ok(Token { header, secret, renew_at: asked + renew_after, ends_at: asked + life })
+    Ok(Token { header, secret: Secret::new(text), renew_at: asked + renew_after, ends_at: asked + life })
 }
 
 /// As `application/x-www-form-urlencoded` writes it.

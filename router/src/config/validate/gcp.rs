@@ -1,11 +1,40 @@
 //! Google Cloud: what the adapters cannot tell by themselves.
 
 use super::Cx;
-use crate::config::{GoogleCredentials, PubSubTarget, Rate};
+use crate::config::{CloudRunTarget, GoogleCredentials, PubSubTarget, Rate, Source};
+
+/// Errors of a source.
+pub(super) fn source(name: &str, source: &Source, cx: &mut Cx<'_>) {
+    let Source::PubSubPush(push) = source else { return };
+    let at = ["sources", name, "pubsub_push"];
+    if push.tokens.as_ref().is_some_and(|tokens| tokens.audiences.is_empty() || tokens.accounts.is_empty()) {
+        let message = "without an audience or an account no token opens this source";
+        let help = "write the `audiences` and the service account of the subscription's push configuration";
+        cx.error(&[&at[..], &["tokens"]].concat(), message, help);
+    }
+    if let Some(topic) = push.topic.as_ref().filter(|topic| !is_topic(topic)) {
+        let message = format!("`{topic}` is no topic");
+        let help = "write it whole, e.g. `projects/go-coffee/topics/coffee`";
+        cx.error(&[&at[..], &["topic"]].concat(), message, help);
+    }
+}
+
+/// Whether a text is a topic's whole name.
+fn is_topic(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('/').collect();
+    matches!(parts[..], ["projects", project, "topics", topic] if !project.is_empty() && !topic.is_empty())
+}
 
 /// Errors of a topic, and files that are not there.
 pub(super) fn pubsub(name: &str, target: &PubSubTarget, cx: &mut Cx<'_>) {
     let at = ["targets", name, "pubsub"];
+    credentials(&[&at[..], &["credentials"]].concat(), &target.credentials, cx);
+    rate(&at, target.rate.as_ref(), cx);
+}
+
+/// Errors of a service, and files that are not there.
+pub(super) fn cloud_run(name: &str, target: &CloudRunTarget, cx: &mut Cx<'_>) {
+    let at = ["targets", name, "cloud_run"];
     credentials(&[&at[..], &["credentials"]].concat(), &target.credentials, cx);
     rate(&at, target.rate.as_ref(), cx);
 }

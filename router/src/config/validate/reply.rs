@@ -41,7 +41,7 @@ pub fn check(config: &Config, name: &str, route: &Route, buses: &BTreeSet<String
     }
     let batched = match config.targets.get(&route.to) {
         Some(Target::Http(http)) => http.batch.is_some(),
-        Some(Target::AzureFunction(_)) => false,
+        Some(Target::AzureFunction(_) | Target::CloudRun(_)) => false,
         Some(
             Target::EventBridge(_)
             | Target::Sqs(_)
