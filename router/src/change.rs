@@ -16,6 +16,7 @@ fn count(n: u64) -> String {
 }
 
 /// A route as it is now.
+#[derive(Default)]
 pub struct Now {
     /// Whether it is configured.
     pub active: bool,
@@ -48,6 +49,9 @@ pub struct Change {
     /// The target so far and the one from then on, where they are known and differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     targets: Option<[String; 2]>,
+    /// From where on it gets what is there already, as a replay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<String>,
 }
 
 /// What is done to a route.
@@ -86,6 +90,24 @@ impl fmt::Display for Change {
             format!("reads bus `{to}` instead of `{from}` from the next event on; {owed} deliveries that it owes of `{from}` go on")
         });
         let bus = bus.unwrap_or_default();
+        match (self.change, &self.start) {
+            (Kind::New, Some(start)) if start == "earliest" => {
+                write!(f, "+ {route}: new; it gets all that is kept, as a replay, and events from the next one on")
+            }
+            (Kind::New, Some(start)) => {
+                write!(
+                    f,
+                    "+ {route}: new; it gets what came in from {start} on, as a replay, and events from the next one on"
+                )
+            }
+            _ => self.of_known(f, [&filter, &target, &bus], &owed, &letters),
+        }
+    }
+}
+
+impl Change {
+    fn of_known(&self, f: &mut fmt::Formatter<'_>, said: [&str; 3], owed: &str, letters: &str) -> fmt::Result {
+        let (route, [filter, target, bus]) = (&self.route, said);
         match self.change {
             Kind::New => write!(f, "+ {route}: new; it takes events from the next one on"),
             Kind::Again => write!(f, "+ {route}: configured again; {owed} deliveries that it owes go on"),
@@ -118,7 +140,10 @@ pub fn compare(now: &BTreeMap<String, Now>, config: &Config, former: Option<&Con
         let bus = route.bus.to_string();
         let moves = was.filter(|was| was.active).and_then(|was| was.bus.clone()).filter(|was| *was != bus);
         let buses = moves.map(|was| [was, bus]);
-        let settings = former.and_then(|former| former.routes.get(name)).is_some_and(|former| former != route);
+        // Where it starts is said of a route that is new.
+        let started = |route: &config::Route| config::Route { start: config::Start::default(), ..route.clone() };
+        let settings = former.and_then(|former| former.routes.get(name)).is_some_and(|f| started(f) != started(route));
+        let start = (was.is_none() && route.start != config::Start::Latest).then(|| route.start.to_string());
         let change = match was {
             None => Kind::New,
             Some(was) if !was.active && was.waiting == 0 => Kind::New,
@@ -133,7 +158,7 @@ pub fn compare(now: &BTreeMap<String, Now>, config: &Config, former: Option<&Con
             },
         };
         let (waiting, dead_letters) = was.map_or((0, 0), |was| (was.waiting, was.dead_letters));
-        changes.push(Change { route: name.to_string(), change, waiting, dead_letters, buses, targets });
+        changes.push(Change { route: name.to_string(), change, waiting, dead_letters, buses, targets, start });
     }
     // The router's own route is in no file.
     let own = router_core::quarantine::BUS;
@@ -141,7 +166,8 @@ pub fn compare(now: &BTreeMap<String, Now>, config: &Config, former: Option<&Con
         if !config.routes.keys().any(|route| route.as_str() == name) {
             let (waiting, dead_letters) = (was.waiting, was.dead_letters);
             let change = Kind::Removed;
-            changes.push(Change { route: name.clone(), change, waiting, dead_letters, buses: None, targets: None });
+            let (buses, targets, start) = (None, None, None);
+            changes.push(Change { route: name.clone(), change, waiting, dead_letters, buses, targets, start });
         }
     }
     changes.sort_by(|a, b| a.route.cmp(&b.route));

@@ -45,6 +45,9 @@ pub mod value;
 /// Who the router is to others.
 mod router;
 
+/// From where on a route that is new gets events.
+mod start;
+
 /// What an HTTP target can be told.
 mod target;
 
@@ -63,8 +66,8 @@ mod gcp;
 /// Findings, for people and for programs.
 pub mod report;
 
-pub use self::router::Router;
 pub use self::schemas::{Schemas, Validate};
+pub use self::{router::Router, start::Start};
 pub use aws::{
     AwsAccessKey, AwsBatch, AwsCredentials, AwsSource, EventBridgeMapping, EventBridgeSource, EventBridgeTarget,
     Invocation, LambdaTarget, PutEventsSource, SqsTarget,
@@ -648,6 +651,10 @@ pub struct Route {
     /// Keys that may be stuck at a time. Default 10,000.
     #[serde(default)]
     pub stuck_keys_max: Option<u32>,
+    /// From where on it gets events when it is new: `latest` from the next one on, `earliest` all that are kept, or from
+    /// a time on; what is there already comes as a replay. Default `latest`.
+    #[serde(default)]
+    pub start: Start,
 }
 
 /// What becomes of the events in the answers of a route's target.

@@ -625,6 +625,7 @@ fn route_spec(name: router_core::id::RouteName, route: &config::Route) -> RouteS
         backlog: backlog(&route.backlog, age_max),
         reply: route.reply.spec(),
         order: order(route),
+        start: route.start.spec(),
     }
 }
 

@@ -310,7 +310,12 @@ impl Reloader {
             };
             (r.name.to_string(), was)
         });
-        let routes = change::compare(&routes.collect(), config, Some(&now.config));
+        let mut routes: BTreeMap<String, Now> = routes.collect();
+        // One that was here before and owes nothing is not shown any more, and is not new all the same.
+        for name in self.path.known_routes().await? {
+            routes.entry(name.to_string()).or_default();
+        }
+        let routes = change::compare(&routes, config, Some(&now.config));
         let mut changes: Vec<String> = routes.iter().map(ToString::to_string).collect();
         for (name, made) in targets {
             match now.targets.get(name) {

@@ -130,6 +130,10 @@ fn of_the_router() -> Vec<Entry> {
             "gocoffee.route.orphaned",
             json!({"route": "orders", "bus": "default", "waiting": 3}),
         ),
+        entry::<system::Stopped>(
+            "gocoffee.route.stopped",
+            json!({"route": "orders", "target": "order-processor", "count": 1, "why": "410"}),
+        ),
         entry::<system::StoreLevel>(
             "gocoffee.store.level",
             json!({"level": "short", "used_bytes": 900, "bytes_max": 1000, "free_bytes": 5000}),

@@ -35,6 +35,11 @@ impl Archive {
         Archive { bus, log, ledger }
     }
 
+    /// The bus.
+    pub fn bus(&self) -> BusId {
+        self.bus
+    }
+
     /// The first offset that is kept whole, and the one that the next event gets.
     pub fn bounds(&self) -> (Offset, Offset) {
         self.log.bounds()

@@ -61,6 +61,9 @@ mod targets;
 /// What the configuration says is put into force, at the start and while it runs.
 mod revise;
 
+/// New routes that want what was there before them.
+mod begin;
+
 /// What the dispatcher sees, as facts.
 mod witness;
 
@@ -84,6 +87,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     append::Intake,
+    begin::Start,
     edit::{EditError, Edited},
     inlet::Doorway,
     letters::{Purged, Redriven, Which},
@@ -97,6 +101,7 @@ pub use self::{
 };
 use self::{
     append::{Appender, Stand},
+    begin::Numbered,
     dispatch::{Dispatcher, Msg, Planned},
     gate::Gates,
     herald::Herald,
@@ -111,11 +116,11 @@ use crate::{
     archive::Archive,
     clock::Clock,
     codes, filter, hops,
-    id::{BusId, BusName, LaneId, Offset, RouteId, RouteName, TargetName},
+    id::{BusId, BusName, LaneId, Offset, RouteId, RouteName, RunId, TargetName},
     order::Order,
     plan::{self, Planner},
     quarantine,
-    replay::RUN_AGE_MAX,
+    replay::{RUN_AGE_MAX, RUNS_OPEN_MAX},
     reply::ReplySpec,
     retain::{BacklogLimits, DiskBudget, LetterLimits, Retention},
     settle::RetryPolicy,
@@ -212,6 +217,8 @@ pub struct RouteSpec {
     pub reply: Option<ReplySpec>,
     /// What it keeps in order; `None`: nothing.
     pub order: Option<Order>,
+    /// From where on it gets events when it is new; a run brings those that are there already.
+    pub start: Start,
 }
 
 impl RouteSpec {
@@ -249,6 +256,16 @@ pub enum StartError {
     /// Two of a kind have one name.
     #[error("there are two {0}; each needs a name of its own")]
     Twice(String),
+    /// Too many new routes want what was there before them.
+    #[error(
+        "{more} new routes say `start`, which is a replay each, and {open} replays go on: at most {RUNS_OPEN_MAX} can; add the routes in several steps, or end a replay"
+    )]
+    Beginnings {
+        /// Replays that go on.
+        open: usize,
+        /// Those that would.
+        more: usize,
+    },
 }
 
 impl StartError {
@@ -262,7 +279,8 @@ impl StartError {
             | StartError::Missing(..)
             | StartError::Reserved(_)
             | StartError::Fed(_)
-            | StartError::Twice(_) => codes::START_REFUSED,
+            | StartError::Twice(_)
+            | StartError::Beginnings { .. } => codes::START_REFUSED,
         }
     }
 }
@@ -302,9 +320,10 @@ impl Path {
         let ledger = store.ledger();
         let mut state = ledger.state().await?;
         let topology = revise::with_quarantine(topology, &state);
-        let names = revise::names(&mut state, &topology);
-        if !names.is_empty() {
-            ledger.commit(state.epoch, names, Durability::Now).await?;
+        // A route gets its name with its first version: a crash in between would leave it new no more.
+        let (named, buses) = begin::apart(revise::names(&mut state, &topology));
+        if !buses.is_empty() {
+            ledger.commit(state.epoch, buses, Durability::Now).await?;
         }
         let (mut logs, mut planned) = (BTreeMap::new(), BTreeMap::new());
         // A bus that is not configured any more takes nothing in, but what it took is still owed.
@@ -317,6 +336,13 @@ impl Path {
         let mut changes = revise::versions(&state, &topology, tail, &planned);
         // A new bus is planned from its first record on; said once, so that a later start need not guess.
         changes.extend(planned.iter().map(|(bus, b)| Change::Planned(*bus, *b)));
+        let beginnings = begin::beginnings(&topology, &named, &state, &logs).await?;
+        let first = RunId(state.runs.iter().map(|run| run.id.0).max().unwrap_or(0).saturating_add(1));
+        let numbered = Numbered { first, wall: clock.wall(), running_ms: state.running_ms };
+        let runs = begin::runs(&beginnings, &changes, numbered);
+        begin::fits(state.runs.iter().filter(|run| !run.state.is_over()).count(), runs.len())?;
+        changes.extend(named.into_iter().chain(begin::put(&runs)));
+        state.runs.extend(runs);
         state.versions = plan::revised(std::mem::take(&mut state.versions), &changes);
         ledger.commit(state.epoch, changes, Durability::Now).await?;
         let counts = ledger.count().await?.into_iter();
@@ -334,6 +360,14 @@ impl Path {
     /// The log of a bus, to be read; of one that is not configured any more, too.
     pub fn archive(&self, bus: &BusName) -> Option<&Archive> {
         self.archives.get(bus)
+    }
+
+    /// The routes that have ever been configured.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn known_routes(&self) -> Result<Vec<RouteName>, store::Error> {
+        Ok(self.ledger.state().await?.routes.into_iter().map(|(name, _)| name).collect())
     }
 
     /// The logs of all buses, by name.
@@ -465,14 +499,14 @@ impl Parts {
         }
         let places = self.places();
         loops.spawn(self.dispatcher(&places, doors, dispatcher.clone())?.run(messages, planned));
-        let (changing, trimming) = (Arc::default(), Arc::default());
+        let (changing, trimming): (_, Arc<Mutex<()>>) = (Arc::default(), Arc::default());
         let (wishes, renewed) = watch::channel(None);
         loops.spawn(self.sweeper(dispatcher.clone(), &changing, &trimming, renewed).run(stopping.clone()));
         let (reviser, asked) = mpsc::channel(1);
         let channels = revise::Channels { stands, planners: newer, dispatcher: dispatcher.clone(), wishes };
         let Parts { ledger, logs, stats, state, topology, .. } = self;
         let now = revise::InForce::new(state.clone(), &topology, places);
-        let revising = Reviser::new(ledger.clone(), logs.clone(), stats.clone(), now, channels);
+        let revising = Reviser::new(ledger.clone(), logs.clone(), stats.clone(), now, channels, trimming.clone());
         loops.spawn(revising.run(asked, stopping.clone()));
         let archive =
             |(name, id): (BusName, BusId)| Some((name, Archive::new(id, logs.get(&id)?.clone(), ledger.clone())));

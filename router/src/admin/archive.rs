@@ -3,6 +3,7 @@
 use axum::{Json, extract::State, response::IntoResponse};
 use router_core::{
     archive::Archive,
+    replay::Run,
     store::{Error, Segment, SegmentKind},
 };
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,9 @@ pub struct Stretch {
     pub needed: u64,
     /// Whether all of its events were matched.
     pub matched: bool,
+    /// The replays that have yet to read something of it, by number: it stays for them.
+    #[serde(default)]
+    pub replays: Vec<u32>,
 }
 
 /// What of a stretch is kept.
@@ -64,18 +68,19 @@ pub enum Kind {
 
 pub(super) async fn list(State(api): Shared) -> Answer {
     let mut buses = Vec::new();
+    let runs: Vec<Run> = api.path.replays().await?.into_iter().map(|status| status.run).collect();
     for (name, archive) in api.path.archives() {
         let (first, tail) = archive.bounds();
         let mut stretches = Vec::new();
         for segment in archive.segments() {
-            stretches.push(stretch(archive, segment).await?);
+            stretches.push(stretch(archive, segment, &runs).await?);
         }
         buses.push(Bus { name: name.to_string(), first: first.0, tail: tail.0, stretches });
     }
     Ok(Json(Buses { buses }).into_response())
 }
 
-async fn stretch(archive: &Archive, segment: Segment) -> Result<Stretch, Error> {
+async fn stretch(archive: &Archive, segment: Segment, runs: &[Run]) -> Result<Stretch, Error> {
     let Segment { first, next, newest, bytes, kind } = segment;
     let kind = match kind {
         SegmentKind::Remnant => Kind::Remnant,
@@ -98,5 +103,10 @@ async fn stretch(archive: &Archive, segment: Segment) -> Result<Stretch, Error> 
         bytes,
         needed: u64::try_from(needed.offsets.len()).unwrap_or(u64::MAX),
         matched: needed.planned >= next,
+        replays: runs
+            .iter()
+            .filter(|run| run.holds_any_of(archive.bus(), &(first..next)))
+            .map(|run| run.id.0)
+            .collect(),
     })
 }

@@ -86,6 +86,7 @@ fn listed(buses: &Buses) -> String {
 fn held(stretch: &Stretch) -> String {
     let needed = (stretch.needed > 0).then(|| format!("{} owed or dead-lettered", count(stretch.needed)));
     let matched = (!stretch.matched).then(|| "not matched yet".to_owned());
+    let replays = stretch.replays.iter().map(|id| format!("replay {id}"));
     let kept = (stretch.kind != Kind::Remnant).then(|| "retention".to_owned());
-    needed.into_iter().chain(matched).chain(kept).collect::<Vec<_>>().join(", ")
+    needed.into_iter().chain(matched).chain(replays).chain(kept).collect::<Vec<_>>().join(", ")
 }

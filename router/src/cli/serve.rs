@@ -63,11 +63,8 @@ async fn until_stopped(running: Running, signals: Signals) -> Done {
             }
             () = stop.next() => break,
             _ = hang_up.recv() => {
-                let reload = running.reload();
-                tokio::select! {
-                    biased;
-                    () = stop.next() => break,
-                    done = reload => told(done),
+                if reload(&running, &mut stop).await? {
+                    break;
                 }
             }
         }
@@ -82,8 +79,37 @@ async fn until_stopped(running: Running, signals: Signals) -> Done {
             }
             Err(why) => Err(Failure::new(Exit::Store, codes::STOP_INCOMPLETE, format!("the stop is not whole: {why}"))),
         },
-        () = stop.next() => Err(Failure::new(Exit::No, codes::STOPPED_AT_ONCE, "stopped at once by a second signal; the next start recovers")),
+        () = stop.next() => Err(at_once()),
     }
+}
+
+/// Reloads; whether a stop was asked for meanwhile. What has begun is finished and told before the stop, as long as that
+/// may take: an operator has to find on `system` what the next start will show.
+async fn reload(running: &Running, stop: &mut Stop) -> Result<bool, Failure> {
+    let mut done = std::pin::pin!(running.reload());
+    tokio::select! {
+        biased;
+        () = stop.next() => {}
+        done = &mut done => {
+            told(done);
+            return Ok(false);
+        }
+    }
+    tokio::select! {
+        biased;
+        () = stop.next() => Err(at_once()),
+        done = tokio::time::timeout(running.stop_deadline(), done) => {
+            match done {
+                Ok(done) => told(done),
+                Err(_) => tracing::error!(code = %codes::STOP_INCOMPLETE, "a reload took longer than a stop may; the next start reads the configuration"),
+            }
+            Ok(true)
+        }
+    }
+}
+
+fn at_once() -> Failure {
+    Failure::new(Exit::No, codes::STOPPED_AT_ONCE, "stopped at once by a second signal; the next start recovers")
 }
 
 /// Tells in the log what came of a SIGHUP.

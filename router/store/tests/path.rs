@@ -49,6 +49,10 @@ mod space;
 #[path = "path/replay.rs"]
 mod replay;
 
+/// With new routes that want what was there before them.
+#[path = "path/begin.rs"]
+mod begin;
+
 /// With targets that answer with events.
 #[path = "path/replies.rs"]
 mod replies;
@@ -145,6 +149,7 @@ fn topology(sinks: &[(&Arc<Sink>, Option<&str>)]) -> Topology {
                 backlog: Default::default(),
                 reply: None,
                 order: None,
+                start: Default::default(),
             })
             .collect(),
         targets: sinks

@@ -274,3 +274,25 @@ async fn seventeenth_hop_is_a_dead_letter_that_can_be_taken_in_again() {
     let value = between.sent()[1].headers.get("ce-gocoffeehops").cloned().unwrap_or(HeaderValue::from_static(""));
     assert!(value.to_str().unwrap().starts_with(&a.id), "{value:?}");
 }
+
+#[test]
+fn who_the_router_is_is_refused_with_its_place() {
+    let base = "sources: { web: { http: { path: /e } } }\n";
+    let report = |text: &str| gocoffee::config::load("test.yaml", &format!("{base}{text}")).report.to_text(false);
+    let said = report("router: { id: Lisbon }\n");
+    assert!(said.contains("test.yaml:2:15") && said.contains("is no id of a router"), "{said}");
+    let said = report("router: { id: lisbon, key: short }\n");
+    assert!(said.contains("test.yaml:2:28") && said.contains("it has 5 bytes"), "{said}");
+    let said = report("router: { id: lisbon, key: 0123456789abcdef0123456789abcdef }\n");
+    assert!(!said.contains("router"), "{said}");
+    let start = |start: &str| {
+        report(&format!(
+            "targets: {{ t: {{ http: {{ url: 'http://127.0.0.1:1/' }} }} }}\nroutes: {{ r: {{ to: t, start: {start} }} }}\n"
+        ))
+    };
+    let said = start("yesterday");
+    assert!(said.contains("test.yaml:3:30") && said.contains("`latest`, `earliest` and a time"), "{said}");
+    for fine in ["latest", "earliest", "2026-01-02T03:04:05Z"] {
+        assert_eq!(start(fine), "test.yaml: ok");
+    }
+}

@@ -160,6 +160,18 @@ async fn process_takes_another_file_without_dropping_a_connection() {
     assert!(said.contains("~ target sink: changed") && said.contains("signal"), "{said}");
     until("delivery to the other", || there.taken().len() > 20).await;
 
+    // Two at once: one makes the change, the other finds it made.
+    std::fs::write(&config, text(&there.url, "dead_letters: { age_max: 3d }\n")).unwrap();
+    let ((first, one), (second, other)) = tokio::join!(cli(&["reload"]), cli(&["reload"]));
+    let mut both = [one, other];
+    both.sort();
+    assert_eq!(
+        (first, second, both),
+        (0, 0, ["nothing changes\nreloaded\n", "~ dead_letters\nreloaded\n"].map(str::to_owned))
+    );
+    std::fs::write(&config, text(&there.url, "")).unwrap();
+    assert_eq!(cli(&["reload"]).await, (0, "~ dead_letters\nreloaded\n".into()));
+
     // A file with an error changes nothing, by a signal or a command.
     std::fs::write(&config, text(&here.url, "rutes: {}\n")).unwrap();
     signal(&child, "-HUP");
@@ -234,4 +246,41 @@ async fn process_takes_another_file_without_dropping_a_connection() {
         taken.is_superset(&sent.acked)
     })
     .await;
+}
+
+/// A router that reads its file while a test holds it back.
+#[tokio::test(flavor = "multi_thread")]
+async fn reload_that_a_stop_overtakes_is_told_before_the_end() {
+    let sink = Sink::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let (config, data) = (dir.path().join("gocoffee.yaml"), dir.path().join("data"));
+    std::fs::write(&config, text(&sink.url, "")).unwrap();
+    let mut child = start(&config, &data);
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    ready(&mut lines).await;
+    // In place of the file stands a pipe: who reads it waits for who writes it.
+    std::fs::remove_file(&config).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&config).status().unwrap().success());
+    signal(&child, "-HUP");
+    let pipe = config.clone();
+    let opened = tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().write(true).open(pipe));
+    let mut pipe = tokio::time::timeout(Duration::from_secs(30), opened).await.unwrap().unwrap().unwrap();
+    // It is being read. The stop most likely comes before there is anything to read; either way the reload is told.
+    signal(&child, "-TERM");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let changed = text(&sink.url, "").replace("orders:", "others:");
+    std::io::Write::write_all(&mut pipe, changed.as_bytes()).unwrap();
+    drop(pipe);
+    assert_eq!(child.wait().await.unwrap().code(), Some(0));
+    std::fs::remove_file(&config).unwrap();
+    std::fs::write(&config, &changed).unwrap();
+    let mut child = start(&config, &data);
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let addresses = ready(&mut lines).await;
+    let admin = format!("http://{}", addresses["admin"].as_str().unwrap());
+    let args = ["archive", "export", "--bus", "system", "--admin", &admin, "--data", data.to_str().unwrap()];
+    let (exit, out, err) = run(&args, "").await;
+    assert_eq!(exit, 0, "{err}");
+    let reloaded = |line: &&str| line.contains("configuration reloaded") && line.contains("+ others: new");
+    assert_eq!(out.lines().filter(reloaded).count(), 1, "{out}");
 }

@@ -173,6 +173,26 @@ async fn a_breaker_is_told_and_delivered() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_that_stops_is_told_once() {
+    let system = System::start().await;
+    system.orders.answer(410);
+    system.publish(0..20).await;
+    let stopped = |told: &[Value]| told.iter().filter(|e| e["type"] == "gocoffee.route.stopped").count();
+    let told = system.until("it stopped", |told| stopped(told) > 0).await;
+    let fact = told.iter().find(|e| e["type"] == "gocoffee.route.stopped").unwrap();
+    assert_eq!((&fact["subject"], &fact["data"]["target"]), (&"routes/orders".into(), &"orders".into()));
+    assert!(fact["data"]["why"].as_str().unwrap().starts_with("410"), "{fact}");
+    // Told again only when it was let go on and stopped again.
+    let _out = system.cli(&["routes", "resume", "orders"]).await;
+    let counts = |told: &[Value]| -> u64 {
+        let all = told.iter().filter(|e| e["type"] == "gocoffee.route.stopped");
+        all.map(|e| e["data"]["count"].as_u64().unwrap()).sum()
+    };
+    let told = system.until("it stopped again", |told| counts(told) > 1).await;
+    assert_eq!(counts(&told), 2, "{told:#?}");
+}
+
 #[tokio::test]
 async fn nothing_from_outside_feeds_the_bus() {
     let route = "sources: { web: { http: { path: /e } } }\ntargets: { t: { http: { url: 'http://127.0.0.1:1/' } } }\n";

@@ -27,6 +27,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("gocoffee.intake.resumed", include_str!("../../payloads/gocoffee.intake.resumed.schema.json")),
     ("gocoffee.replay.ended", include_str!("../../payloads/gocoffee.replay.ended.schema.json")),
     ("gocoffee.route.orphaned", include_str!("../../payloads/gocoffee.route.orphaned.schema.json")),
+    ("gocoffee.route.stopped", include_str!("../../payloads/gocoffee.route.stopped.schema.json")),
     ("gocoffee.store.level", include_str!("../../payloads/gocoffee.store.level.schema.json")),
     ("inventory.forecast", include_str!("../../payloads/inventory.forecast.schema.json")),
     ("inventory.low", include_str!("../../payloads/inventory.low.schema.json")),

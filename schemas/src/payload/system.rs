@@ -89,6 +89,19 @@ pub struct Orphaned {
     pub waiting: u64,
 }
 
+/// Data of `gocoffee.route.stopped`: a route's target says that it is gone, and nothing more is sent to it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Stopped {
+    /// The route.
+    pub route: String,
+    /// Its target.
+    pub target: String,
+    /// How often.
+    pub count: u64,
+    /// What the target said, as far as it is known.
+    pub why: String,
+}
+
 /// Data of `gocoffee.store.level`: how short space is has changed.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct StoreLevel {

@@ -357,6 +357,7 @@ impl Life {
             backlog: BacklogLimits::default(),
             reply: (self.replies && route.name == "patient").then(ReplySpec::default),
             order: route.order.clone(),
+            start: Default::default(),
         };
         let count_max = self.batch_max as usize;
         // The second takes a batch whole or not at all, and waits for it to fill; the third takes so many a second.

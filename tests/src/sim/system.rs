@@ -56,6 +56,7 @@ pub fn route() -> RouteSpec {
         backlog: BacklogLimits::default(),
         reply: None,
         order: None,
+        start: Default::default(),
     }
 }
 

@@ -205,6 +205,7 @@ fn topology(routes: &[Route], wrap: Wrap<'_>) -> Topology {
         backlog: BacklogLimits::default(),
         reply: None,
         order: route.order.clone(),
+        start: Default::default(),
     };
     let targets: BTreeMap<&str, &Route> = routes.iter().map(|route| (route.target(), route)).collect();
     Topology {

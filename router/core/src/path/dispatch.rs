@@ -9,7 +9,8 @@ use tokio::{
 };
 
 use super::{
-    Parts,
+    Parts, StartError,
+    begin::Numbered,
     gate::{Gates, Short},
     lane::Violation,
     open::{Held, Job, Now, OpenSet, PageOf, Paged, Paused, Routes, RunAct, SkipAt, WalkOf, Walked, unanswered},
@@ -83,6 +84,8 @@ pub(super) enum Msg {
     Convert(RouteName, u64),
     /// Starts a run; answered with its number once it is durable, or with 0 when there are too many.
     StartRun(Box<Run>, oneshot::Sender<u64>),
+    /// Numbers for so many runs that begin with their routes, or why there are none.
+    NumberRuns(usize, oneshot::Sender<Result<Numbered, StartError>>),
     /// Changes a run; answered with 1 once that is durable, or with 0 when it is in no state for it.
     ActOnRun(RunId, RunAct, oneshot::Sender<u64>),
     /// A read of a run's range ended.
@@ -133,6 +136,8 @@ pub(super) struct Revision {
     pub routes: Routes,
     pub known: status::Static,
     pub waiting_total_max: usize,
+    /// Those that begin with their routes, and are durable.
+    pub runs: Vec<Run>,
 }
 
 /// What becomes of dead letters.
@@ -318,7 +323,12 @@ impl Dispatcher {
                 let name = self.set.target(target).map(|(t, _)| t.name().clone());
                 let why = outcomes.first().and_then(|(_, o)| o.facts().note.clone()).unwrap_or_default();
                 let bus = self.set.lane_bus(lane);
-                match (self.set.finished(target, lane, probe, outcomes, now), name) {
+                let judged = self.set.finished(target, lane, probe, outcomes, now);
+                for stopped in self.set.take_stopped() {
+                    let to = self.set.target(stopped.target).map(|(t, _)| t.name().clone());
+                    self.witness.stopped(stopped, to);
+                }
+                match (judged, name) {
                     (Verdict::Opened(wait), Some(target)) if !probe => {
                         tracing::warn!(code = %codes::BREAKER_OPEN, %target, wait_ms = wait.as_millis(), %why, "breaker open: deliveries to the target wait");
                         self.witness.opened(bus, target, wait, why);
@@ -350,6 +360,7 @@ impl Dispatcher {
                 let answer = self.set.start_run(*run, now).map_or(0, |id| id.0.into());
                 self.commit.waiting.push(Asked::new(reply, answer));
             }
+            Msg::NumberRuns(count, reply) => drop(reply.send(self.set.number_runs(count, now))),
             Msg::ActOnRun(id, act, reply) => {
                 let answer = self.set.act_on_run(id, act, now).into();
                 self.commit.waiting.push(Asked::new(reply, answer));
@@ -375,9 +386,10 @@ impl Dispatcher {
             Msg::Target(name, reply) => drop(reply.send(self.set.target_of(&name))),
             Msg::Reached(name, reply) => drop(reply.send(self.set.reached(&name, now))),
             Msg::Revise { revision, reply } => {
-                let Revision { targets, routes, known, waiting_total_max } = *revision;
+                let Revision { targets, routes, known, waiting_total_max, runs } = *revision;
                 self.set.waiting_total_max(waiting_total_max);
                 let former = (self.set.revise(targets, routes), std::mem::replace(&mut self.known, known));
+                self.set.begin_runs(runs);
                 drop(reply.send(former));
             }
             Msg::Stop { deadline, done } => self.stopping = Some((now.mono + deadline, done)),

@@ -7,6 +7,15 @@
 //! stored as it is, and the removal of entries settled meanwhile. [`OpenSet::commit`] counts each
 //! touched lane's deliveries before it hands the changes out and refuses when one is missing.
 
+/// What goes to a target now.
+mod send;
+
+/// What came of the calls of targets.
+mod finish;
+
+/// For whoever waits, or watches.
+mod watch;
+
 /// Which deliveries go together in a call, and which go alone.
 mod batch;
 
@@ -46,6 +55,9 @@ mod revise;
 /// What operators give up.
 mod skip;
 
+/// Routes whose target is gone.
+mod stopped;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
@@ -59,6 +71,7 @@ pub(super) use self::{
     revise::Routes,
     runs::{RunAct, RunSeen},
     skip::{SkipAt, SkipOver},
+    stopped::Stopped,
 };
 use self::{
     pace::Pace,
@@ -68,13 +81,11 @@ use self::{
 use super::lane::{Fresh, Lane, Limits, Open, Route, State, body_bytes};
 use crate::{
     clock::Timestamp,
-    id::{BusId, DeliveryId, LaneId, Offset, OrderKey, RouteId, RunId},
+    id::{BusId, LaneId, Offset, OrderKey, RouteId, RunId},
     replay::Selector,
-    settle::{self, Breaker, Gate, Seen, Settlement, Verdict},
-    stats::{BreakerState, LaneStateName, TargetStatus},
-    store::{Attempts, Change, DeadLetter, Epochs, LaneState, Pause, Pending, Record},
+    settle::Breaker,
+    store::{Attempts, Change, Epochs, LaneState, Pause, Pending, Record},
     target::{BatchLimits, Delivery, Facts, Outcome, Scope, Target},
-    transform::Failure,
 };
 
 /// Due entries read from the ledger at a time, those in memory on top.
@@ -190,6 +201,8 @@ pub(super) struct OpenSet {
     held: Vec<Held>,
     runs: Runs,
     answers: Answers,
+    /// Lanes that have just stopped.
+    stopped: Vec<Stopped>,
     /// Skips that are over.
     skipped: Vec<SkipOver>,
     /// The internal route of the quarantine.
@@ -226,6 +239,7 @@ impl OpenSet {
             held: Vec::new(),
             runs: Runs::default(),
             answers: Answers::default(),
+            stopped: Vec::new(),
             skipped: Vec::new(),
             internal: None,
             changes: Vec::new(),
@@ -456,163 +470,9 @@ impl OpenSet {
         Some(Job::Page { lane: at, id: lane.id, what, count_max })
     }
 
-    fn deliver(&mut self, target: usize, now: Now) -> Option<Job> {
-        let goal = self.targets.get_mut(target)?;
-        if goal.in_flight >= goal.limits.in_flight_max {
-            return None;
-        }
-        let gate = goal.breaker.gate(now.mono);
-        if !matches!(gate, Gate::Closed(_)) && goal.pace.as_mut().is_some_and(|pace| pace.wait(now.mono).is_some()) {
-            self.paced.insert(target);
-            return None;
-        }
-        match gate {
-            Gate::Closed(_) => None,
-            Gate::Probe => {
-                let (lane, offset) = self.probe(target, now)?;
-                let batch = self.send(lane, vec![offset]);
-                self.launch(target, lane, true, batch)
-            }
-            Gate::Open => loop {
-                let lane = self.targets.get_mut(target)?.queue.pop_front()?;
-                if let Some(l) = self.lanes.get_mut(lane) {
-                    l.queued = false;
-                }
-                let rests = self.lanes.get(lane).is_some_and(Lane::rests) || self.pauses_at(lane);
-                let offsets = if rests { Vec::new() } else { self.next_batch(target, lane, now) };
-                if !offsets.is_empty() {
-                    let batch = self.send(lane, offsets);
-                    self.queue(lane);
-                    return self.launch(target, lane, false, batch);
-                }
-            },
-        }
-    }
-
-    fn probe(&mut self, target: usize, now: Now) -> Option<(usize, Offset)> {
-        let lanes = self.targets.get(target)?.lanes.clone();
-        self.oldest_to_try(target, &lanes, now)
-    }
-
-    /// The oldest delivery that was never tried; else the oldest that has not failed in this opening; else
-    /// the oldest. What has failed before may be why the breaker opened, and says little of the target.
-    fn oldest_to_try(&mut self, target: usize, lanes: &[usize], now: Now) -> Option<(usize, Offset)> {
-        for at in lanes {
-            // What is used up ends here, so that it is not sent as the probe.
-            self.expire_ready(target, *at, now);
-        }
-        let goal = self.targets.get(target)?;
-        let run = lanes.first().and_then(|at| self.lanes.get(*at)).map(|l| l.id.run).unwrap_or_default();
-        let breaker = if run == RunId(0) { &goal.breaker } else { &goal.later.breaker };
-        let sends = |l: &Lane| !l.rests() && !self.pauses(l);
-        let lanes = || lanes.iter().filter_map(|at| Some((*at, self.lanes.get(*at)?))).filter(|(_, l)| sends(l));
-        let oldest = |wanted: &dyn Fn(LaneId, Offset, &Open) -> bool| {
-            lanes()
-                .filter_map(|(at, lane)| {
-                    let open = |offset: &Offset| Some((*offset, lane.open.get(offset)?));
-                    let mut ready = lane.ready.iter().filter_map(open);
-                    let (offset, open) = ready.find(|(offset, open)| wanted(lane.id, *offset, open))?;
-                    Some((open.appended, at, offset))
-                })
-                .min()
-        };
-        let untried = oldest(&|_, _, open| open.attempts.count == 0);
-        let unfailed = || oldest(&|lane, offset, _| !breaker.has_failed(lane, offset));
-        let probe = untried.or_else(unfailed).or_else(|| oldest(&|_, _, _| true));
-        probe.map(|(_, at, offset)| (at, offset))
-    }
-
-    fn expire_ready(&mut self, target: usize, at: usize, now: Now) {
-        let first = |set: &OpenSet| set.lanes.get(at).and_then(|l| l.ready.first().copied());
-        while let Some(offset) = first(self) {
-            if !self.expire(target, at, offset, now) {
-                break;
-            }
-        }
-    }
-
-    /// Ends a delivery whose budget is used up; true when it did.
-    fn expire(&mut self, target: usize, at: usize, offset: Offset, now: Now) -> bool {
-        let Some(goal) = self.targets.get(target) else { return false };
-        let Some(run) = self.lanes.get(at).map(|l| l.id.run).filter(|run| self.run_sends(*run)) else { return false };
-        let (successes, tried) = (goal.successes_of(run), goal.tried_by(run));
-        let Some(lane) = self.lanes.get_mut(at) else { return false };
-        let pause = lane.pause;
-        let Some(open) = lane.open.get_mut(&offset) else { return false };
-        let Some(aged_from) = pause::aged_from(pause, open.opened_ms) else { return false };
-        if successes > open.mark && open.attempts.uncounted > 0 {
-            settle::count_failures(&mut open.attempts);
-        }
-        let Some((reason, note)) = ending::used_up(&lane.route, tried, &open.attempts, aged_from, now) else {
-            return false;
-        };
-        self.bury(at, offset, reason, note, now);
-        true
-    }
-
-    /// Marks deliveries as in flight and writes them as the target sees them.
-    fn send(&mut self, at: usize, offsets: Vec<Offset>) -> Vec<Delivery> {
-        let Some(lane) = self.lanes.get_mut(at) else { return Vec::new() };
-        let mut batch = Vec::with_capacity(offsets.len());
-        for offset in offsets {
-            lane.set(offset, State::InFlight);
-            let Some(open) = lane.open.get(&offset) else { continue };
-            batch.push(Delivery {
-                id: DeliveryId { epoch: self.epochs.of(lane.id.bus, offset), lane: lane.id, offset },
-                attempt: open.attempts.count.saturating_add(1),
-                route: lane.route.name.clone(),
-                appended: open.appended,
-                event: if open.late { crate::order::late(&open.event) } else { open.event.clone() },
-                reply: None,
-            });
-        }
-        batch
-    }
-
-    fn launch(&mut self, target: usize, lane: usize, probe: bool, batch: Vec<Delivery>) -> Option<Job> {
-        let run = self.lanes.get(lane).map(|l| l.id.run)?;
-        let goal = self.targets.get_mut(target)?;
-        goal.in_flight += 1;
-        let later = (run != RunId(0)).then_some(&mut goal.later);
-        let tried = if let Some(later) = later {
-            later.in_flight += 1;
-            later.pace.iter_mut().for_each(|pace| pace.take(batch.len()));
-            &mut later.tried
-        } else {
-            &mut goal.tried
-        };
-        *tried = true;
-        if let Some(pace) = &mut goal.pace {
-            pace.take(batch.len());
-        }
-        if probe {
-            goal.breaker_of(run).probe_sent();
-        }
-        Some(Job::Deliver { target, lane, probe, batch })
-    }
-
     /// The route of a lane.
     pub fn route(&self, lane: usize) -> Option<Arc<Route>> {
         self.lanes.get(lane).map(|l| l.route.clone())
-    }
-
-    /// Deliveries of a call that its target never saw, since nothing could be made of their events: dead letters,
-    /// which say nothing of the target. To be told before [`OpenSet::finished`], with how many it did see.
-    pub fn spoiled(
-        &mut self,
-        (target, at): (usize, usize),
-        probe: bool,
-        seen: usize,
-        spoiled: Vec<(Offset, Failure)>,
-        now: Now,
-    ) {
-        let run = self.lanes.get(at).map(|l| l.id.run).unwrap_or_default();
-        if let Some(goal) = self.targets.get_mut(target).filter(|_| probe && seen == 0) {
-            goal.breaker_of(run).probe_void();
-        }
-        for (offset, Failure { code, message }) in spoiled {
-            self.bury(at, offset, code, message.into(), now);
-        }
     }
 
     /// The bus that a lane reads.
@@ -624,262 +484,10 @@ impl OpenSet {
     pub fn target(&self, target: usize) -> Option<(Arc<dyn Target>, Duration)> {
         self.targets.get(target).map(|g| (g.target.clone(), g.limits.deadline))
     }
-
-    // ------------------------------------------------------------------------ step 7, from the targets
-
-    /// A call of a target ended. Returns how its breaker changed.
-    pub fn finished(
-        &mut self,
-        target: usize,
-        at: usize,
-        probe: bool,
-        outcomes: Vec<(Offset, Outcome)>,
-        now: Now,
-    ) -> Verdict {
-        let mut verdict = Verdict::Same;
-        if let Some(goal) = self.targets.get_mut(target) {
-            goal.in_flight = goal.in_flight.saturating_sub(1);
-        }
-        if self.lanes.get(at).is_some_and(|l| l.id.run != RunId(0)) {
-            self.finished_later(target, at, probe, outcomes, now);
-            self.look_again(target, at);
-            return verdict;
-        }
-        let outcomes = match self.halved(target, at, outcomes, now) {
-            Ok(judged) => {
-                verdict = judged;
-                Vec::new()
-            }
-            Err(outcomes) => outcomes,
-        };
-        for (offset, outcome) in outcomes {
-            let Some(id) = self.lanes.get(at).map(|l| l.id) else { continue };
-            if let Some(goal) = self.targets.get_mut(target) {
-                let seen = Seen { delivery: (id, offset), outcome: &outcome, probe };
-                match goal.breaker.judge(seen, now.mono, now.jitter) {
-                    Verdict::Same => {}
-                    changed => verdict = changed,
-                }
-                if matches!(outcome, Outcome::Delivered { .. }) {
-                    goal.successes += 1;
-                }
-            }
-            self.settle(target, at, offset, outcome, now);
-        }
-        self.look_again(target, at);
-        let retired = self.targets.get(target).is_some_and(|g| g.retired);
-        if let (Verdict::Opened(_), false) = (verdict, retired) {
-            self.broken.insert(target);
-        }
-        if verdict == Verdict::Closed {
-            self.broken.remove(&target);
-            for lane in self.targets.get(target).map(|g| g.lanes.clone()).unwrap_or_default() {
-                self.queue(lane);
-            }
-        }
-        verdict
-    }
-
-    /// A call ended: the lane may have more to send or to read, and the target room for it.
-    fn look_again(&mut self, target: usize, at: usize) {
-        self.dirty.insert(at);
-        self.thirsty.insert(at);
-        self.queue(at);
-        self.hot.insert(target);
-    }
-
-    fn settle(&mut self, target: usize, at: usize, offset: Offset, outcome: Outcome, now: Now) {
-        let Some(lane) = self.lanes.get_mut(at) else { return };
-        let (id, route, pause) = (lane.id, lane.route.clone(), lane.pause);
-        let successes = self.targets.get(target).map_or(0, |g| g.successes_of(id.run));
-        count_attempt(&route, &outcome);
-        let outcome = match outcome {
-            Outcome::Delivered { replies, .. } => return self.delivered((target, at), offset, replies, now),
-            failed => failed,
-        };
-        let Some(open) = lane.open.get_mut(&offset) else { return };
-        if successes > open.mark && open.attempts.uncounted > 0 {
-            settle::count_failures(&mut open.attempts);
-        }
-        open.mark = successes;
-        settle::record(&mut open.attempts, &outcome, now.wall);
-        open.dirty = true;
-        let key = open.key;
-        let age = pause::aged_from(pause, open.opened_ms).map_or(Duration::ZERO, |from| age(from, now));
-        let settlement = settle::settle(&open.attempts, &outcome, &route.retry, age, now.jitter);
-        lane.touched.push(offset);
-        if self.skip_open(at, offset) {
-            return;
-        }
-        let Some(lane) = self.lanes.get_mut(at) else { return };
-        if lane.target != Some(target) {
-            // What a former target says decides nothing: it is tried at the one that came in its place.
-            lane.set(offset, State::Ready);
-            return;
-        }
-        match settlement {
-            Settlement::Done => {
-                self.end(at, offset);
-            }
-            Settlement::Wait => lane.set(offset, State::Ready),
-            Settlement::Retry(delay) => {
-                let due = now.mono + delay;
-                lane.set(offset, State::Waiting(due));
-                self.timers.insert((due, at, offset));
-                if let Some(key) = key {
-                    self.stick(at, key, now);
-                }
-            }
-            Settlement::Stop => {
-                lane.set(offset, State::Ready);
-                if let Outcome::Stop { code, .. } = outcome {
-                    lane.stopped = Some(code);
-                    tracing::warn!(code = %crate::codes::LANE_STOPPED, route = %lane.route.name, answer = code.0, "lane stopped: its target says that it is gone; correct its URL and reload, or resume the route, and it is tried again");
-                }
-            }
-            Settlement::DeadLetter(reason, note) => self.bury(at, offset, reason, note, now),
-        }
-    }
-
-    /// Settled: it leaves memory, and the ledger if it is there.
-    fn end(&mut self, at: usize, offset: Offset) -> Option<Open> {
-        let next = self.committing + 1;
-        let lane = self.lanes.get_mut(at)?;
-        let open = lane.remove(offset)?;
-        lane.settled += 1;
-        self.in_memory = self.in_memory.saturating_sub(1);
-        lane.disown(body_bytes(&open.event));
-        if let Some(place) = open.stored {
-            let bytes = body_bytes(&open.event);
-            self.changes.push(Change::Drop { lane: lane.id, offset, place, bytes });
-            lane.gone.insert(offset, next);
-            self.spilled.insert(at);
-        }
-        self.dirty.insert(at);
-        self.thirsty.insert(at);
-        if let Some(key) = open.key {
-            lane.keys().leave(key, offset);
-            self.take_turn(at, key);
-        }
-        self.weigh_hold(at);
-        Some(open)
-    }
-
-    /// Settled as a dead letter. Its lane has a target: only what was to be sent there comes here.
-    fn bury(&mut self, at: usize, offset: Offset, reason: schemas::Code, note: Box<str>, now: Now) {
-        let goal = self.lanes.get(at).and_then(|l| l.target).and_then(|t| self.targets.get(t));
-        // Asked before the delivery leaves the lane: without a target to name it stays owed.
-        let Some(target) = goal.map(|g| g.target.name().clone()) else {
-            // Its route was removed while its event was made ready for the target.
-            let sent = |lane: &&mut Lane| lane.open.get(&offset).is_some_and(|o| o.state == State::InFlight);
-            if let Some(lane) = self.lanes.get_mut(at).filter(sent) {
-                lane.set(offset, State::Ready);
-            }
-            return;
-        };
-        let ordered = self.lanes.get(at).and_then(|l| l.open.get(&offset)).and_then(|o| Some((o.key?, o.late)));
-        // Before it leaves the lane: its key may have to wait for it from now on.
-        let order = ordered.and_then(|(key, late)| self.note_letter(at, (key, offset), late, reason, now));
-        let Some(open) = self.end(at, offset) else { return };
-        let Some(lane) = self.lanes.get(at) else { return };
-        let letter = DeadLetter {
-            id: DeliveryId { epoch: self.epochs.of(lane.id.bus, offset), lane: lane.id, offset },
-            route: lane.route.name.clone(),
-            target,
-            reason: reason.0.into(),
-            note,
-            at: now.wall,
-            bytes: body_bytes(&open.event),
-            attempts: open.attempts,
-            order,
-        };
-        self.park(at, letter);
-    }
-
-    // ------------------------------------------------------------------------ for whoever waits or watches
-
-    /// The next moment at which there is something to do, if nothing comes in until then.
-    pub fn wakeup(&self, now: Now) -> Option<Duration> {
-        let timer = self.timers.first().map(|(due, ..)| *due);
-        let linger = self.lingering.first().map(|(until, _)| *until);
-        let paced = self.paced.iter().filter_map(|t| self.targets.get(*t)?.paced_until(now.mono));
-        let breakers =
-            self.broken.iter().filter_map(|t| self.targets.get(*t)).filter_map(|g| match g.breaker.gate(now.mono) {
-                Gate::Closed(until) => until,
-                Gate::Probe | Gate::Open => None,
-            });
-        let spilled = self.spilled.iter().filter_map(|at| self.lanes.get(*at));
-        let pages = spilled.filter(|l| l.ledger_waiting > 0 && !l.paging).filter_map(|l| l.ledger_due);
-        // A lane that is full pages in as it drains: looking more often than this helps nobody.
-        let pages = pages.map(|due| now.mono + due.since(now.wall).max(Duration::from_millis(50)));
-        timer.into_iter().chain(linger).chain(paced).chain(breakers).chain(pages).chain(self.runs_wakeup(now)).min()
-    }
-
-    /// The wait for [`OpenSet::wakeup`] is over: what had to wait for time is looked at again.
-    pub fn woken(&mut self, now: Now) {
-        for at in &self.broken {
-            if self.targets.get(*at).is_some_and(|g| g.breaker.gate(now.mono) == Gate::Probe) {
-                self.hot.insert(*at);
-            }
-        }
-        self.woken_for_runs(now);
-        while let Some(at) = self.paced.pop_first() {
-            // It is looked at again, and waits again where it is too early.
-            self.hot.insert(at);
-        }
-        for at in &self.spilled {
-            let due = |l: &&Lane| l.ledger_waiting > 0 && l.ledger_due.is_none_or(|due| due <= now.wall);
-            if self.lanes.get(*at).filter(due).is_some() {
-                self.thirsty.insert(*at);
-            }
-        }
-    }
-
-    /// Calls under way.
-    pub fn in_flight(&self) -> usize {
-        self.targets.iter().map(|g| g.in_flight).sum()
-    }
-
-    pub fn target_statuses(&self) -> Vec<TargetStatus> {
-        let status = |(at, g): (usize, &Goal)| TargetStatus {
-            name: g.target.name().clone(),
-            breaker: g.breaker.state(),
-            in_flight: u64::try_from(g.in_flight).unwrap_or(u64::MAX),
-            delivered: g.successes + g.later.successes,
-            events_per_second_max: g.limits.rate.map(|rate| rate.events_per_second_max.get()),
-            paced: self.paced.contains(&at),
-        };
-        self.targets.iter().enumerate().filter(|(_, g)| !g.retired).map(status).collect()
-    }
-
-    /// Lanes with what they are doing.
-    pub fn lanes(&self) -> impl Iterator<Item = (&Lane, LaneStateName)> {
-        self.lanes.iter().map(|lane| {
-            let breaker = lane.target.and_then(|t| self.targets.get(t)).map(|g| g.breaker.state());
-            let state = match breaker {
-                None => LaneStateName::Orphaned,
-                Some(_) if lane.is_paused() => LaneStateName::Paused,
-                Some(_) if lane.stopped.is_some() => LaneStateName::Stopped,
-                Some(BreakerState::Closed) => LaneStateName::Active,
-                Some(_) => LaneStateName::Blocked,
-            };
-            (lane, state)
-        })
-    }
 }
 
 fn age(opened_ms: u64, now: Now) -> Duration {
     Duration::from_millis(now.running_ms.saturating_sub(opened_ms))
-}
-
-fn count_attempt(route: &Route, outcome: &Outcome) {
-    match outcome {
-        Outcome::Delivered { .. } => &route.stats.attempts_delivered,
-        Outcome::Retry { .. } => &route.stats.attempts_retry,
-        Outcome::Refused { .. } => &route.stats.attempts_refused,
-        Outcome::Stop { .. } => &route.stats.attempts_stop,
-    }
-    .add(1);
 }
 
 /// What a call that did not answer in time, or whose task ended without a word, means for each of its deliveries.

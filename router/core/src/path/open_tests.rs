@@ -20,7 +20,7 @@ use crate::{
     retain::{BacklogLimits, Then},
     settle::RetryPolicy,
     stats::Stats,
-    store::{KeyLetters, Place},
+    store::{DeadLetter, KeyLetters, Place},
     target::{Partial, Reason},
 };
 

@@ -13,12 +13,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     BusSpec, Path, RouteSpec, StartError, Topology,
     append::Stand,
+    begin::{self, Numbered, Start},
     dispatch::{Msg, Revision},
     lane::Route,
     open::Routes,
@@ -295,6 +296,7 @@ struct Draft {
     planners: Vec<(BusId, Planner)>,
     revision: Revision,
     wishes: Wishes,
+    topology: Topology,
 }
 
 fn draft(
@@ -325,10 +327,11 @@ fn draft(
         known: status::Static::new(&state, &topology, &places),
         waiting_total_max: topology.budgets.waiting_total_max,
         targets: topology.targets.clone(),
+        runs: Vec::new(),
     };
     let wishes = wishes(&state, &topology);
     let now = InForce::new(state, &topology, places);
-    Ok(Draft { now, changes, planners, revision, wishes })
+    Ok(Draft { now, changes, planners, revision, wishes, topology })
 }
 
 fn begins(change: &Change) -> Option<BusId> {
@@ -351,6 +354,8 @@ pub(super) struct Reviser {
     stats: Arc<Stats>,
     now: Arc<InForce>,
     to: Channels,
+    /// Held while a stretch of a log is let go, and while a run starts.
+    trimming: Arc<Mutex<()>>,
 }
 
 impl Reviser {
@@ -360,8 +365,9 @@ impl Reviser {
         stats: Arc<Stats>,
         now: InForce,
         to: Channels,
+        trimming: Arc<Mutex<()>>,
     ) -> Self {
-        Reviser { ledger, logs, stats, now: Arc::new(now), to }
+        Reviser { ledger, logs, stats, now: Arc::new(now), to, trimming }
     }
 
     /// Runs until it is stopped, or the store fails. A revision that has begun is finished.
@@ -397,12 +403,21 @@ impl Reviser {
         let (now, stats) = (self.now.clone(), self.stats.clone());
         let size = topology.routes.len().max(now.state.versions.len());
         let drafted = aside(size, move || draft(&now, topology, &stats, &planned)).await;
-        let Draft { mut now, mut changes, mut planners, revision, wishes } = drafted?;
+        let Draft { mut now, mut changes, mut planners, mut revision, wishes, topology } = drafted?;
+        let trimming = self.trimming.clone();
+        // What new routes begin with must not be let go before the ledger says that it is held.
+        let earlier = topology.routes.iter().any(|route| route.start != Start::Next);
+        let _no_trim = if earlier { Some(trimming.lock().await) } else { None };
+        let beginnings = begin::beginnings(&topology, &changes, &now.state, &self.logs).await;
+        let beginnings = beginnings.map_err(StartError::from)?;
+        let numbered = self.number(beginnings.len()).await?;
         // Nothing is appended to these buses until the guards are dropped.
         let (from, guards) = self.stand(planners.iter().map(|(bus, _)| *bus)).await;
         let at = |bus: BusId| from.get(&bus).copied().unwrap_or_default();
         let versions = changes.iter().filter_map(begins).count();
         plan::place(&mut changes, at);
+        revision.runs = numbered.map_or_else(Vec::new, |numbered| begin::runs(&beginnings, &changes, numbered));
+        changes.extend(begin::put(&revision.runs));
         if !changes.is_empty() {
             let done = self.ledger.commit(now.state.epoch, changes.clone(), Durability::Now).await;
             done.map_err(StartError::from)?;
@@ -429,6 +444,16 @@ impl Reviser {
         .await;
         free(size, former.map_err(|_| ReviseError::Stopping)?);
         Ok(Revised { versions: u64::try_from(versions).unwrap_or(u64::MAX) })
+    }
+
+    /// Numbers for so many runs, which nobody else gives.
+    async fn number(&self, count: usize) -> Result<Option<Numbered>, ReviseError> {
+        if count == 0 {
+            return Ok(None);
+        }
+        let (reply, numbered) = oneshot::channel();
+        drop(self.to.dispatcher.send(Msg::NumberRuns(count, reply)));
+        numbered.await.map_err(|_| ReviseError::Stopping)?.map(Some).map_err(ReviseError::Refused)
     }
 
     /// Has the appenders of these buses stand still between two batches: where each one's next record goes, and

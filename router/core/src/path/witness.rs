@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::Parts;
+use super::{Parts, open::Stopped};
 use crate::{
     clock::Clock,
     id::{BusId, BusName, RouteName, RunId, TargetName},
@@ -68,6 +68,13 @@ impl Witness {
             self.open.insert(target.clone());
         }
         self.tell(bus, Fact::BreakerOpened { target, wait, why });
+    }
+
+    /// A route stopped, since this target is gone.
+    pub fn stopped(&self, Stopped { bus, route, why, .. }: Stopped, target: Option<TargetName>) {
+        if let Some(target) = target {
+            self.tell(bus, Fact::Stopped { route, target, why });
+        }
     }
 
     /// The breaker of a target closed. One that only `system` found open was not told, and is not now.

@@ -27,6 +27,8 @@ pub mod types {
     pub const BACKLOG_DRAINED: &str = "gocoffee.backlog.drained";
     /// A route that is not configured any more holds the log.
     pub const ROUTE_ORPHANED: &str = "gocoffee.route.orphaned";
+    /// A route's target says that it is gone.
+    pub const ROUTE_STOPPED: &str = "gocoffee.route.stopped";
     /// How short space is has changed.
     pub const STORE_LEVEL: &str = "gocoffee.store.level";
     /// Intake refuses, because the disk is full.
@@ -39,7 +41,7 @@ pub mod types {
     pub const AUDIT: &str = "gocoffee.audit";
 
     /// All of them.
-    pub const ALL: [&str; 12] = [
+    pub const ALL: [&str; 13] = [
         LETTERS_PARKED,
         LETTERS_ENDED,
         BREAKER_OPENED,
@@ -47,6 +49,7 @@ pub mod types {
         BACKLOG_FULL,
         BACKLOG_DRAINED,
         ROUTE_ORPHANED,
+        ROUTE_STOPPED,
         STORE_LEVEL,
         INTAKE_REFUSING,
         INTAKE_RESUMED,
@@ -113,6 +116,15 @@ pub enum Fact {
         /// How many it is owed.
         waiting: u64,
     },
+    /// A route's target says that it is gone: nothing more is sent until an operator resumes the route.
+    Stopped {
+        /// The route.
+        route: RouteName,
+        /// The target.
+        target: TargetName,
+        /// What the target said.
+        why: Box<str>,
+    },
     /// How short space is.
     Store {
         /// From now on.
@@ -175,6 +187,7 @@ impl Fact {
             Fact::BacklogFull { .. } => types::BACKLOG_FULL,
             Fact::BacklogDrained { .. } => types::BACKLOG_DRAINED,
             Fact::Orphaned { .. } => types::ROUTE_ORPHANED,
+            Fact::Stopped { .. } => types::ROUTE_STOPPED,
             Fact::Store { .. } => types::STORE_LEVEL,
             Fact::Refusing { .. } => types::INTAKE_REFUSING,
             Fact::Resumed => types::INTAKE_RESUMED,
@@ -189,7 +202,8 @@ impl Fact {
             Fact::Parked { route, .. }
             | Fact::BacklogFull { route, .. }
             | Fact::BacklogDrained { route }
-            | Fact::Orphaned { route, .. } => format!("routes/{route}"),
+            | Fact::Orphaned { route, .. }
+            | Fact::Stopped { route, .. } => format!("routes/{route}"),
             Fact::BreakerOpened { target, .. } | Fact::BreakerClosed { target } => format!("targets/{target}"),
             Fact::LettersEnded { reason, .. } => format!("dead-letters/{reason}"),
             Fact::Store { .. } | Fact::Refusing { .. } | Fact::Resumed => "store".into(),
@@ -232,6 +246,12 @@ impl Fact {
             Fact::Orphaned { route, bus, waiting } => {
                 json(&payload::Orphaned { route: route.to_string(), bus: bus.to_string(), waiting: *waiting })
             }
+            Fact::Stopped { route, target, why } => json(&payload::Stopped {
+                route: route.to_string(),
+                target: target.to_string(),
+                count,
+                why: why.to_string(),
+            }),
             Fact::Store { level, used_bytes, bytes_max, free_bytes } => json(&payload::StoreLevel {
                 level: match level {
                     Level::Calm => payload::Level::Calm,

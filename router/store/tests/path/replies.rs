@@ -103,6 +103,7 @@ fn asks(to: &Arc<Replier>, kind: Option<&str>, reply: Option<ReplySpec>) -> (Arc
         backlog: Default::default(),
         reply,
         order: None,
+        start: Default::default(),
     };
     (to.clone(), route)
 }

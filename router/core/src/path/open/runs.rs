@@ -15,15 +15,23 @@ use std::{
     time::Duration,
 };
 
-use super::{super::lane::Lane, Goal, Job, Now, OpenSet, age, pace::Pace};
+use super::{
+    super::{
+        StartError,
+        begin::{self, Numbered},
+        lane::Lane,
+    },
+    Goal, Job, Now, OpenSet, age,
+    pace::Pace,
+};
 use crate::{
     codes,
     id::{BusId, LaneId, Offset, RouteId, RunId},
     replay::{RUNS_KEPT_MAX, RUNS_OPEN_MAX, Read, Replies, Run, RunCounts, RunEnd, RunState, Selector},
-    settle::{Breaker, Gate, Seen, Verdict},
+    settle::{Breaker, Gate},
     stats::{LaneStateName, ReplayStats},
     store::{Change, Error},
-    target::{Outcome, Rate},
+    target::Rate,
 };
 
 /// A target gives replays one of so many of its calls, and of its rate.
@@ -45,6 +53,8 @@ pub(super) struct Runs {
     dirty: BTreeSet<RunId>,
     /// Those that are not kept any more.
     dropped: Vec<RunId>,
+    /// The highest number that was given, though perhaps to none that came to be.
+    given: RunId,
     /// Targets whose breaker for replays is not closed.
     pub(super) broken: BTreeSet<usize>,
     age_max: Duration,
@@ -93,6 +103,15 @@ impl Goal {
     /// live flow.
     pub(super) fn successes_of(&self, run: RunId) -> u64 {
         if run == RunId(0) { self.successes } else { self.successes + self.later.successes }
+    }
+
+    /// It took a delivery of the run.
+    pub(super) fn count_success(&mut self, run: RunId) {
+        if run == RunId(0) {
+            self.successes += 1;
+        } else {
+            self.later.successes += 1;
+        }
     }
 
     /// Whether it was tried since the start.
@@ -282,7 +301,7 @@ impl OpenSet {
         if self.runs.live.len() >= RUNS_OPEN_MAX {
             return None;
         }
-        let id = RunId(self.runs.all.last_key_value().map_or(1, |(id, _)| id.0.saturating_add(1)));
+        let id = self.next_run();
         let (started, opened_ms) = (now.wall, now.running_ms);
         self.take_run(Run { id, started, opened_ms, ..run });
         if let Some(r) = self.runs.all.get_mut(&id) {
@@ -291,6 +310,36 @@ impl OpenSet {
         self.runs.live.insert(id);
         self.runs.dirty.insert(id);
         self.runs.stats.started.add(1);
+        self.forget_old_runs();
+        Some(id)
+    }
+
+    fn next_run(&mut self) -> RunId {
+        let last = self.runs.all.last_key_value().map_or(RunId(0), |(id, _)| *id).max(self.runs.given);
+        self.runs.given = RunId(last.0.saturating_add(1));
+        self.runs.given
+    }
+
+    /// Numbers for so many runs that begin with their routes.
+    pub fn number_runs(&mut self, count: usize, now: Now) -> Result<Numbered, StartError> {
+        begin::fits(self.runs.live.len(), count)?;
+        let first = self.next_run();
+        self.runs.given.0 = first.0.saturating_add(u32::try_from(count.saturating_sub(1)).unwrap_or(u32::MAX));
+        Ok(Numbered { first, wall: now.wall, running_ms: now.running_ms })
+    }
+
+    /// Runs that have begun with their routes go on. They are durable already.
+    pub fn begin_runs(&mut self, runs: Vec<Run>) {
+        for run in runs {
+            let id = run.id;
+            self.take_run(run);
+            self.runs.live.insert(id);
+            self.runs.stats.started.add(1);
+        }
+        self.forget_old_runs();
+    }
+
+    fn forget_old_runs(&mut self) {
         // The newest is always kept, so that no number is given twice.
         while self.runs.all.len() > RUNS_KEPT_MAX {
             let Some(old) = self.runs.all.iter().find(|(_, r)| r.run.state.is_over()).map(|(id, _)| *id) else { break };
@@ -298,7 +347,6 @@ impl OpenSet {
             self.runs.dirty.remove(&old);
             self.runs.dropped.push(old);
         }
-        Some(id)
     }
 
     /// Pauses a run, lets it go on, or ends it. Whether it was in a state for that.
@@ -507,59 +555,9 @@ impl OpenSet {
     }
 
     /// Lanes of replays that send to a target now.
-    fn later_lanes(&self, target: usize) -> Vec<usize> {
+    pub(super) fn later_lanes(&self, target: usize) -> Vec<usize> {
         let lanes = self.targets.get(target).map(|g| g.later.lanes.clone()).unwrap_or_default();
         lanes.into_iter().filter(|at| self.lanes.get(*at).is_some_and(|l| self.run_sends(l.id.run))).collect()
-    }
-
-    // ------------------------------------------------------------------------ step 7
-
-    /// A call for a replay ended. The breaker of the live flow does not hear of it.
-    pub(super) fn finished_later(
-        &mut self,
-        target: usize,
-        at: usize,
-        probe: bool,
-        outcomes: Vec<(Offset, Outcome)>,
-        now: Now,
-    ) {
-        if let Some(goal) = self.targets.get_mut(target) {
-            goal.later.in_flight = goal.later.in_flight.saturating_sub(1);
-        }
-        let mut verdict = Verdict::Same;
-        let outcomes = match self.halved(target, at, outcomes, now) {
-            Ok(judged) => {
-                verdict = judged;
-                Vec::new()
-            }
-            Err(outcomes) => outcomes,
-        };
-        for (offset, outcome) in outcomes {
-            let Some(id) = self.lanes.get(at).map(|l| l.id) else { continue };
-            if let Some(goal) = self.targets.get_mut(target) {
-                let seen = Seen { delivery: (id, offset), outcome: &outcome, probe };
-                match goal.later.breaker.judge(seen, now.mono, now.jitter) {
-                    Verdict::Same => {}
-                    changed => verdict = changed,
-                }
-                goal.later.successes += u64::from(matches!(outcome, Outcome::Delivered { .. }));
-            }
-            self.settle(target, at, offset, outcome, now);
-        }
-        match verdict {
-            Verdict::Opened(_) => {
-                if self.targets.get(target).is_some_and(|goal| !goal.retired) {
-                    self.runs.broken.insert(target);
-                }
-            }
-            Verdict::Closed => {
-                self.runs.broken.remove(&target);
-                for lane in self.later_lanes(target) {
-                    self.queue(lane);
-                }
-            }
-            Verdict::Same => {}
-        }
     }
 
     // ------------------------------------------------------------------------ to the ledger
