@@ -33,3 +33,7 @@ mod publish;
 /// The source `aws.put_events`.
 #[path = "aws/sdk.rs"]
 mod sdk;
+
+/// Rings that end.
+#[path = "aws/ring.rs"]
+mod ring;

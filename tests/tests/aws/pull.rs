@@ -51,7 +51,7 @@ async fn arrived(sink: &Sink, count: usize, place: &Place) -> BTreeSet<String> {
 }
 
 /// Nothing is left in the queue, hidden or not.
-async fn emptied(peer: &Peer, queue_url: &str) {
+pub async fn emptied(peer: &Peer, queue_url: &str) {
     let end = Instant::now() + DRAIN;
     loop {
         let names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"];
