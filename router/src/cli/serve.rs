@@ -208,7 +208,10 @@ mod tests {
             "listen: 127.0.0.1:0\nadmin: { listen: 127.0.0.1:0, token: t }\nsources: { w: { http: { path: /e } } }\n";
         let config = config::load("test.yaml", text).config.unwrap();
         let store = Arc::new(MemoryStore::new());
-        let running = serve::serve(config, Options { store: Some(store.clone()), ..Options::default() }).await.unwrap();
+        // The token is given, the key of the router is drawn.
+        let data = tempfile::tempdir().unwrap();
+        let options = Options { data: Some(data.path().into()), store: Some(store.clone()), ..Options::default() };
+        let running = serve::serve(config, options).await.unwrap();
         let to = format!("http://{}/e", running.listen());
         store.poison("test");
         let ended = until_stopped(running, Signals::new().unwrap());
