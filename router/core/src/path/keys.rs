@@ -88,7 +88,8 @@ impl Key {
         open && self.parked > 0 && self.followers.len() < followers_max.div_ceil(2)
     }
 
-    fn is_nothing(&self) -> bool {
+    /// Whether nothing of it is anywhere.
+    pub fn is_nothing(&self) -> bool {
         let memory = self.head.is_some() || !self.followers.is_empty();
         !memory && self.away == 0 && self.parked == 0 && self.letters.is_none() && self.ending.is_none()
     }

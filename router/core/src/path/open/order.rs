@@ -1,6 +1,8 @@
 //! Order by key: how the open set keeps to the [`keys`](super::super::keys) of a lane. A lane without
 //! order has none of this: its deliveries have no key.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use schemas::Code;
 
 use super::{
@@ -344,18 +346,44 @@ impl OpenSet {
     pub(super) fn rekey(&mut self, at: usize) {
         let Some(lane) = self.lanes.get(at) else { return };
         let Some(order) = lane.route.order.clone() else { return };
-        let keyless = |offset: &Offset| {
-            let open = lane.open.get(offset).filter(|open| open.key.is_none())?;
-            Some((*offset, order.key(&open.event)?))
-        };
-        let keyed: Vec<(Offset, OrderKey)> = lane.ready.iter().filter_map(keyless).collect();
-        for (offset, key) in keyed {
-            let Some(lane) = self.lanes.get_mut(at) else { return };
-            if let Some(open) = lane.open.get_mut(&offset) {
+        let mut keyed: BTreeMap<OrderKey, Vec<Offset>> = BTreeMap::new();
+        for offset in &lane.ready {
+            let open = lane.open.get(offset).filter(|open| open.key.is_none());
+            if let Some(key) = open.and_then(|open| order.key(&open.event)) {
+                keyed.entry(key).or_default().push(*offset);
+            }
+        }
+        for (key, offsets) in keyed {
+            self.rekey_one(at, key, offsets);
+        }
+    }
+
+    fn rekey_one(&mut self, at: usize, key: OrderKey, offsets: Vec<Offset>) {
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        for offset in &offsets {
+            if let Some(open) = lane.open.get_mut(offset) {
                 open.key = Some(key);
             }
+        }
+        if !lane.keys().key(key).is_nothing() {
+            // They may be older than what has the key, or younger: all of it is read again, in order. What is
+            // under way, or waits for its next try, was first already.
+            let mut all: BTreeSet<Offset> = offsets.into_iter().collect();
+            let head = lane.keys().key(key).head;
+            let head = head.filter(|head| lane.open.get(head).is_some_and(|open| open.state == State::Ready));
+            let state = lane.keys().key(key);
+            if head.is_some() {
+                state.head = None;
+            }
+            all.extend(std::mem::take(&mut state.followers).into_iter().chain(head));
+            for offset in all {
+                self.put_under(at, key, offset);
+            }
+            return;
+        }
+        for offset in offsets {
+            let Some(lane) = self.lanes.get_mut(at) else { return };
             if lane.parks(key) {
-                // It was read from behind what is parked.
                 self.put_under(at, key, offset);
             } else if !lane.keys().seat(key, offset, false) {
                 lane.set(offset, State::Behind);
@@ -385,7 +413,8 @@ impl OpenSet {
         for state in known {
             let at = self.lane(state.lane);
             let Some(lane) = self.lanes.get_mut(at) else { continue };
-            let holds = lane.holds();
+            // A route that is not configured may hold when it comes back.
+            let holds = lane.holds() || lane.target.is_none();
             lane.keys().resume(state, holds);
             self.thirsty.insert(at);
         }

@@ -99,9 +99,8 @@ impl OpenSet {
         let Some((route, target)) = self.routes.get(&id.route).cloned() else { return };
         let target = target.and_then(|name| self.target_named(&name));
         let Some(lane) = self.lanes.get_mut(at) else { return };
-        let held = lane.holds();
         lane.route = if id.run == RunId(0) { route } else { Arc::new(route.for_run()) };
-        let goes_on = held && !lane.holds();
+        let goes_on = target.is_some() && !lane.holds();
         self.rekey(at);
         let Some(lane) = self.lanes.get_mut(at) else { return };
         let former = std::mem::replace(&mut lane.target, target);
