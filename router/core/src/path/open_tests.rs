@@ -296,11 +296,16 @@ impl World {
     }
 
     fn life(&mut self) -> Life {
-        let targets: Vec<Arc<dyn Target>> = (0..2).map(|i| self.target(i)).collect();
         // A route that is not configured at the start may come back.
         let goes: Vec<Option<u32>> = (0..LANES)
             .map(|n| (self.ordered.is_none() || !self.faulty || self.random.below(6) > 0).then_some(n % 2))
             .collect();
+        self.life_with(&goes)
+    }
+
+    /// A life that begins with the routes at these targets.
+    fn life_with(&mut self, goes: &[Option<u32>]) -> Life {
+        let targets: Vec<Arc<dyn Target>> = (0..2).map(|i| self.target(i)).collect();
         let routes = self.routes(|n| goes[n as usize]);
         let mut set = OpenSet::new(Epoch(1).into(), targets.clone(), routes);
         // More than the lanes keep when they are crowded out, so that the limit binds.

@@ -149,6 +149,54 @@ impl World {
     }
 }
 
+/// Goal: a route with order that is not configured at a start, and comes back, goes on in order. What was read in
+/// meanwhile has no key, and is older than what had been parked under it.
+#[test]
+fn route_that_comes_back_goes_on_in_order() {
+    let mut world = World::of(1, Some(History::default()));
+    (world.faulty, world.crowded) = (false, false);
+    let lane = LaneId { bus: BusId(0), route: RouteId(0), run: RunId(0) };
+    let mine: Vec<Offset> = (1..200).map(Offset).filter(|o| key_of(*o) == Some(3)).take(7).collect();
+    let parked_under = order(0, false).key(&record(mine[0]).event);
+    for (n, offset) in mine.iter().copied().enumerate() {
+        let bytes = u32::try_from(record(offset).event.body().len()).unwrap();
+        let (due, key, late) = (None, parked_under.filter(|_| n >= 3), false);
+        let pending = Pending { lane, offset, due, key, late, opened_ms: 0, bytes, attempts: Attempts::default() };
+        world.ledger.entries.insert((lane, offset), pending);
+    }
+    world.ledger.planned = Offset(200);
+    let mut life = world.life_with(&[None, Some(1), Some(0)]);
+    let mut tried = Vec::new();
+    let mut drive = |world: &mut World, life: &mut Life| {
+        for _ in 0..20 {
+            let now = world.now();
+            while let Some(job) = life.set.next_job(now) {
+                match job {
+                    Job::Page { lane, id, what, count_max } => {
+                        life.set.paged(lane, world.ledger.read(id, what, count_max), now).unwrap();
+                    }
+                    Job::Deliver { target, lane, probe, batch } => {
+                        let offsets: Vec<Offset> = batch.iter().map(|d| d.id.offset).collect();
+                        let done = || Outcome::Delivered { facts: Facts::default(), replies: vec![] };
+                        let outcomes = offsets.iter().map(|offset| (*offset, done())).collect();
+                        tried.extend(offsets);
+                        life.set.finished(target, lane, probe, outcomes, now);
+                    }
+                    Job::Walk { .. } | Job::Read { .. } => panic!("nothing ends, and no run was started"),
+                }
+            }
+            world.ledger.apply(life.set.commit(now).unwrap());
+            life.set.committed();
+        }
+        tried.clone()
+    };
+    assert_eq!(drive(&mut world, &mut life), []);
+    let routes = world.routes(|n| Some(n % 2));
+    life.set.revise(life.targets.clone(), routes);
+    assert_eq!(drive(&mut world, &mut life), mine);
+    assert!(world.ledger.entries.is_empty());
+}
+
 /// One schedule; how many first attempts and late ones it saw, and a hash of them.
 fn run(seed: u64) -> [u64; 3] {
     let mut world = World::of(seed, Some(History::default()));
