@@ -29,7 +29,7 @@ use router_core::{
     path::{Budgets, BusSpec, RouteSpec, Topology},
     retain::{BacklogLimits, DiskBudget, LetterLimits, Retention, Then},
     settle::RetryPolicy,
-    source::{OnInvalid, Source},
+    source::Source,
     store,
     target::{Rate, Target},
 };
@@ -278,7 +278,8 @@ pub fn source(
 
 /// What a source that pulls does with what is no event.
 #[cfg(any(feature = "aws", feature = "azure"))]
-fn on_invalid(given: config::OnInvalid) -> OnInvalid {
+fn on_invalid(given: config::OnInvalid) -> router_core::source::OnInvalid {
+    use router_core::source::OnInvalid;
     match given {
         config::OnInvalid::Quarantine => OnInvalid::Quarantine,
         config::OnInvalid::Reject => OnInvalid::Reject,
