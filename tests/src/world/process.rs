@@ -57,7 +57,8 @@ pub fn binary() -> &'static Path {
 /// publisher's own connection must not sit on it.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = 10_000 + (std::process::id() % 20_000) as u16;
+    // Tests that begin one after the other have neighbouring ids, and must not have neighbouring ports.
+    let start = 10_000 + (std::process::id() % 20_000 * 97 % 20_000) as u16;
     loop {
         let port = start + NEXT.fetch_add(1, Ordering::Relaxed) % 2_000;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
