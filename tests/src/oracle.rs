@@ -10,6 +10,8 @@
 //! - *free*: never acknowledged, or sent around a change of the route. It may arrive.
 //! - *not owed*: anything else. It must not arrive.
 //!
+//! What an operator gives up need not arrive; once the router has said that it is done, it must not.
+//!
 //! A replay owes each acknowledged event of its range, once more, to each of its routes that wanted it when it
 //! was started; its deliveries carry its run and say nothing of what the live flow owes.
 //!
@@ -163,6 +165,47 @@ pub struct Case {
     pub replays: Vec<Replayed>,
     /// Attempts of routes that keep an order, as they began.
     pub tried: Vec<Tried>,
+    /// What operators have given up.
+    pub given_up: Vec<GivenUp>,
+}
+
+/// What a route is owed, given up by an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenUp {
+    /// The route.
+    pub route: String,
+    /// Below this offset.
+    pub below: u64,
+    /// Just before it was asked for.
+    pub asked: Moment,
+    /// How many requests had arrived when the router had answered that it is done, and the offsets of the route's dead
+    /// letters then: they stay.
+    pub answered: Option<(u64, BTreeSet<u64>)>,
+}
+
+impl GivenUp {
+    /// Whether a route need not get an event any more.
+    fn excuses(&self, published: &Published, route: &str) -> bool {
+        // One whose place is not known was perhaps there already.
+        let below = published.offset.map_or(published.first_sent < self.asked, |offset| offset < self.below);
+        self.route == route && below
+    }
+
+    /// Whether it is about this delivery.
+    pub fn covers(&self, route: &str, delivery: &str) -> bool {
+        let (offset, run) = parts(delivery);
+        run == 0 && *self.route == *route && offset < self.below
+    }
+
+    /// Whether a request should never have been made.
+    fn forbids(&self, received: &Received) -> bool {
+        let Some((arrived, letters)) = &self.answered else { return false };
+        let offset = parts(&received.delivery).0;
+        self.covers(&received.route, &received.delivery)
+            && *received.delivery != *IN_BATCH
+            && received.at >= *arrived
+            && !letters.contains(&offset)
+    }
 }
 
 /// The beginning of an attempt of a delivery whose route keeps an order.
@@ -200,6 +243,8 @@ pub enum Violation {
     Invented(Key, String),
     /// The route does not want it.
     NotOwed(Key, String),
+    /// An operator gave it up, and the router had said that it is done.
+    Revived(Key, String),
     /// Attributes or data are not those that were published.
     Changed(Key, String, &'static str),
     /// Several DeliveryIds in one run.
@@ -223,6 +268,7 @@ impl Violation {
             Violation::Lost(..) => "lost",
             Violation::Invented(..) => "invented",
             Violation::NotOwed(..) => "not owed",
+            Violation::Revived(..) => "revived",
             Violation::Changed(..) => "changed",
             Violation::SecondId(..) => "second id",
             Violation::SharedId(..) => "shared id",
@@ -242,6 +288,9 @@ impl fmt::Display for Violation {
             }
             Violation::Invented(key, route) => write!(f, "invented: {key} reached {route}, but nobody published it"),
             Violation::NotOwed(key, route) => write!(f, "not owed: {key} reached {route}, which does not want it"),
+            Violation::Revived(key, route) => {
+                write!(f, "revived: {key} reached {route} after an operator had given it up")
+            }
             Violation::Changed(key, route, what) => write!(f, "changed: {what} of {key} on its way to {route}"),
             Violation::SecondId(key, route, ids) => {
                 write!(f, "second id: {key} reached {route} in one run as {}", ids.join(" and as "))
@@ -376,6 +425,8 @@ pub fn judge(case: &Case) -> Verdict {
     let replays: HashMap<u32, &Replayed> = case.replays.iter().map(|r| (r.run, r)).collect();
     judge_arrivals(&seen, &published, &routes, &replays, &mut verdict);
     judge_ids(&seen, &mut verdict);
+    let revived = case.received.iter().filter(|r| case.given_up.iter().any(|given| given.forbids(r)));
+    verdict.violations.extend(revived.map(|r| Violation::Revived(r.key.clone(), r.route.to_string())));
     judge_debts(case, &mut verdict);
     judge_order(&case.tried, &mut verdict);
     verdict
@@ -485,6 +536,9 @@ fn judge_debts(case: &Case, verdict: &mut Verdict) {
         let balance = verdict.balance.entry(route.name.clone()).or_default();
         for p in case.published.iter().filter(|p| due(p, route) == Due::Owed) {
             balance.owed += 1;
+            if case.given_up.iter().any(|given| given.excuses(p, &route.name)) {
+                continue;
+            }
             if !done.is_some_and(|done| done.contains(&p.event.key)) {
                 verdict.violations.push(Violation::Lost(p.event.key.clone(), route.name.clone()));
             }

@@ -4,12 +4,13 @@
 use router_tests::sim::{self, Broken};
 
 /// What the seeds of a run must show together, at least so often each.
-const SHOWN: [&str; 33] = [
+const SHOWN: [&str; 35] = [
     "attempts",
     "clean stops",
     "clock jumps",
     "dead letters left",
     "dead letters seen",
+    "deliveries given up",
     "duplicates",
     "facts told",
     "failed calls",
@@ -33,6 +34,7 @@ const SHOWN: [&str; 33] = [
     "replays started",
     "replays that go on after a start",
     "retries seen",
+    "skips",
     "stuck keys seen",
     "trimmed logs seen",
     "version changes",

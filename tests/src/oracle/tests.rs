@@ -280,3 +280,40 @@ fn what_overtakes_its_group_is_found() {
     let beside = Tried { beside: vec![4], ..tried(1, 7, 1) };
     assert_eq!(words(vec![tried(1, 4, 1), beside]), ["together"].into());
 }
+
+#[test]
+fn what_is_given_up_need_not_come_and_must_not_come_later() {
+    let given = |case: &mut Case, below, answered| {
+        for (n, p) in case.published.iter_mut().enumerate() {
+            p.offset = Some(n as u64);
+        }
+        for (n, r) in case.received.iter_mut().enumerate() {
+            r.at = n as u64;
+        }
+        case.given_up = vec![GivenUp { route: "all".into(), below, asked: 5_000, answered }];
+    };
+    let lose = |case: &mut Case, n: usize| drop(case.received.remove(at(case, "all", n)));
+    let lost = |below| {
+        broken(|case| {
+            lose(case, 7);
+            given(case, below, None);
+        })
+    };
+    assert_eq!(lost(8), BTreeSet::new());
+    assert_eq!(lost(7), ["lost"].into());
+    let came = |arrived_by: i64, letters: &[u64]| {
+        broken(|case| {
+            let last = at(case, "all", 7) as i64;
+            given(case, 8, Some(((last + arrived_by) as u64, letters.iter().copied().collect())));
+        })
+    };
+    assert_eq!(came(1, &[]), BTreeSet::new(), "it came before that was answered");
+    assert_eq!(came(0, &[]), ["revived"].into());
+    assert_eq!(came(0, &[7]), BTreeSet::new(), "a dead letter stays, and may be redriven");
+    let unknown = broken(|case| {
+        lose(case, 7);
+        given(case, 8, None);
+        case.published[7].offset = None;
+    });
+    assert_eq!(unknown, BTreeSet::new());
+}

@@ -28,7 +28,7 @@ use super::{
     trace::Trace,
 };
 use crate::{
-    oracle::Parked,
+    oracle::{GivenUp, Parked},
     world::{
         inside::{self, parked},
         setup::{Chronicle, Route},
@@ -91,6 +91,8 @@ pub struct Life {
     /// Whether the answers of the third target are asked for.
     pub replies: bool,
     pub replays: Replays,
+    /// What operators have given up, in all lives.
+    pub given_up: Vec<GivenUp>,
     /// Whether the router tells of itself, and what it told when all is settled.
     pub system: bool,
     pub told: system::Told,
@@ -228,7 +230,8 @@ impl Life {
 
     /// Something that happens to a router.
     async fn something(&mut self, path: &Path, clock: &SimClock, chronicle: &mut Chronicle) {
-        match self.rng.below(18) {
+        match self.rng.below(19) {
+            18 => self.skip_something(path).await,
             15 | 16 => self.revise(path, chronicle).await,
             17 => {
                 let name = self.rng.below(5) as usize;

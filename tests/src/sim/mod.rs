@@ -17,6 +17,8 @@ mod target;
 
 /// What they answer with.
 mod replies;
+/// What is given up.
+mod skip;
 
 /// What happened.
 mod trace;
@@ -60,7 +62,7 @@ use self::{
 };
 use crate::{
     coffee::KINDS,
-    oracle::{self, Case, Parked, Verdict},
+    oracle::{self, Case, GivenUp, Parked, Verdict},
     world::setup::{Chronicle, Route},
 };
 
@@ -248,6 +250,7 @@ struct World {
     batch_max: u64,
     archive_bytes_max: Option<u64>,
     replays: Replays,
+    given_up: Vec<GivenUp>,
     /// Whether the router tells of itself, and what it told.
     system: bool,
     told: system::Told,
@@ -285,6 +288,7 @@ impl World {
             rng,
             trace,
             replays: Replays::default(),
+            given_up: Vec::new(),
         }
     }
 
@@ -304,7 +308,7 @@ impl World {
         let end = self.publishers.tick();
         self.targets.restarted(end);
         let (quarantined, parked): (Vec<_>, Vec<_>) = parked.into_iter().partition(|p| p.route == quarantine::BUS);
-        let (replies, mut wrong) = self.targets.replies(&parked, &quarantined);
+        let (replies, mut wrong) = self.targets.replies(&parked, &quarantined, &self.given_up);
         self.totals.add("replies", replies.len() as u64);
         self.totals.add("quarantined", quarantined.len() as u64);
         self.wrong.append(&mut wrong);
@@ -322,7 +326,7 @@ impl World {
         self.totals.add("late attempts", tried.iter().filter(|t| t.late).count() as u64);
         published.extend(replies);
         let (routes, replays) = (self.chronicle.histories(), self.replays.all());
-        let case = Case { published, routes, received, parked, replays, tried };
+        let case = Case { published, routes, received, parked, replays, tried, given_up: self.given_up };
         self.wrong.extend(self.targets.wrong());
         let verdict = if self.wrong.is_empty() { oracle::judge(&case) } else { Verdict::default() };
         Report { seed: self.seed, trace: self.trace.hash(), verdict, wrong: self.wrong, totals: self.totals }
@@ -366,6 +370,7 @@ impl World {
             // A reply that comes again once the first one is gone is a new event: see `again_max`.
             replies: self.archive_bytes_max.is_none(),
             replays: self.replays.clone(),
+            given_up: self.given_up.clone(),
             system: self.system,
             told: system::Told::default(),
             totals: Totals::default(),
@@ -397,6 +402,7 @@ impl World {
         drop(runtime);
         self.totals.merge(&life.totals);
         self.replays = life.replays;
+        self.given_up = life.given_up;
         let end = match lived {
             Ok(lived) => {
                 self.wall_us = lived.wall_us + self.rng.ms(0, 90_000).as_micros() as u64;
@@ -430,6 +436,7 @@ impl World {
         let settled = World::runtime().block_on(life.settle(&mut self.chronicle));
         self.totals.merge(&life.totals);
         self.replays = life.replays;
+        self.given_up = life.given_up;
         self.told = life.told;
         match settled {
             Ok(parked) => parked,

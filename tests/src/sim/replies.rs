@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use router_core::{source::RawEvent, target::Delivery};
-use schemas::{Invalid, Place};
+use schemas::{Event, Invalid, Place};
 
 use super::publish::event;
 use crate::coffee::{Coffee, Key, coffee, hash};
@@ -43,7 +43,11 @@ pub fn said(delivery: &Delivery) -> Option<Said> {
 pub fn raw(said: &Said, delivery: &Delivery) -> RawEvent {
     match said {
         Said::Own(reply) | Said::Given(reply) => event(reply).into(),
-        Said::Same => delivery.event.clone().into(),
+        Said::Same => {
+            // Only what no attempt has otherwise: one may be late where another was not.
+            let event = &delivery.event;
+            Event::builder(event.id(), event.source(), event.kind()).build().expect("a valid event").into()
+        }
         Said::Nonsense => {
             let why = Invalid::new(schemas::codes::JSON_SYNTAX, Place::Byte(0), "this is no JSON");
             RawEvent { raw: Some(Bytes::from(format!("nonsense of {}", delivery.id))), ..RawEvent::from(Err(why)) }

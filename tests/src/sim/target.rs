@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     coffee::{Fingerprint, KINDS, Key},
-    oracle::{Moment, Parked, Published, Received, Tried},
+    oracle::{GivenUp, Moment, Parked, Published, Received, Tried},
 };
 
 /// How a target behaves for a while.
@@ -70,14 +70,22 @@ pub struct Targets {
     journal: Mutex<Vec<Received>>,
     /// DeliveryIds that this life of the router was told are delivered.
     told: Mutex<BTreeSet<String>>,
-    /// What was answered, by delivery: the life of the first and of the last such answer.
-    said: Mutex<BTreeMap<String, (Said, usize, usize)>>,
+    /// What was answered, by delivery.
+    said: Mutex<BTreeMap<String, Answer>>,
     /// When each life began; the one that goes on is the last.
     lives: Mutex<Vec<Moment>>,
     wrong: Mutex<Vec<String>>,
     rng: Mutex<Rng>,
     trace: Arc<Trace>,
     order: Mutex<Ordered>,
+}
+
+/// An answer, and the lives in which it was first and last given.
+struct Answer {
+    route: String,
+    said: Said,
+    first: usize,
+    last: usize,
 }
 
 /// What is seen of the routes that keep an order.
@@ -168,22 +176,28 @@ impl Targets {
     }
 
     /// The replies as events that somebody published: between the beginning of the life of the first such answer and
-    /// the end of that of the last one, since that one's delivery was settled, where it is no dead letter. And what of
-    /// them should be in the quarantine and is not, or is there and was not said.
-    pub fn replies(&self, parked: &[Parked], quarantined: &[Parked]) -> (Vec<Published>, Vec<String>) {
+    /// the end of that of the last one, since that one's delivery was settled, where it is no dead letter and nobody
+    /// gave it up. And what of them should be in the quarantine and is not, or is there and was not said.
+    pub fn replies(
+        &self,
+        parked: &[Parked],
+        quarantined: &[Parked],
+        given_up: &[GivenUp],
+    ) -> (Vec<Published>, Vec<String>) {
         let parked: BTreeSet<&str> = parked.iter().map(|p| p.delivery.as_str()).collect();
         let lives = lock(&self.lives);
         let (mut replies, mut wrong, mut nonsense) = (BTreeMap::new(), Vec::new(), 0u64);
         let mut may = 0u64;
-        for (delivery, (said, first, last)) in &*lock(&self.said) {
-            let settled = !parked.contains(delivery.as_str());
-            let (Said::Own(reply) | Said::Given(reply)) = said else {
+        for (delivery, answer) in &*lock(&self.said) {
+            let given_up = given_up.iter().any(|given| given.covers(&answer.route, delivery));
+            let settled = !parked.contains(delivery.as_str()) && !given_up;
+            let (Said::Own(reply) | Said::Given(reply)) = &answer.said else {
                 nonsense += u64::from(settled);
                 may += 1;
                 continue;
             };
-            let first_sent = lives.get(*first).copied().unwrap_or_default();
-            let acked = lives.get(last + 1).copied().filter(|_| settled);
+            let first_sent = lives.get(answer.first).copied().unwrap_or_default();
+            let acked = lives.get(answer.last + 1).copied().filter(|_| settled);
             let one = Published { event: Arc::new(reply.clone()), first_sent, acked, refused: None, offset: None };
             // Two deliveries may say one thing, to an event that came again after it was gone.
             replies.entry(reply.key.clone()).or_insert(one);
@@ -204,8 +218,9 @@ impl Targets {
         }
         let life = lock(&self.lives).len().saturating_sub(1);
         let mut all = lock(&self.said);
-        let known = all.entry(delivery.id.to_string()).or_insert_with(|| (said.clone(), life, life));
-        known.2 = life;
+        let (route, said) = (delivery.route.to_string(), said.clone());
+        let known = all.entry(delivery.id.to_string()).or_insert(Answer { route, said, first: life, last: life });
+        known.last = life;
     }
 
     /// Everything that came.

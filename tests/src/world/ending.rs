@@ -20,6 +20,7 @@ pub fn judge(publisher: &Publisher, chronicle: &Chronicle, sinks: &[&Sink], park
         parked,
         replays: Vec::new(),
         tried: Vec::new(),
+        given_up: Vec::new(),
     })
 }
 
