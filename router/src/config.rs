@@ -76,7 +76,7 @@ pub use azure::{
     AzureEntra, AzureFunctionTarget, AzureSas, AzureTokens, EventGridBatch, EventGridMode, EventGridNamespaceTarget,
     EventGridPublish, EventGridPull, EventGridSchema, EventGridSource, EventGridTarget, EventGridWebhook,
 };
-pub use gcp::{CloudRunTarget, GoogleCredentials, GoogleTokens, PubSubBatch, PubSubPush, PubSubTarget};
+pub use gcp::{CloudRunTarget, GoogleCredentials, GoogleTokens, PubSubBatch, PubSubPush, PubSubSource, PubSubTarget};
 pub use load::{Loaded, document, load, load_file};
 pub use target::{Batch, ClientAuth, OAuth, Rate, TargetRetry, TargetTls};
 use value::{Json, Secret};
@@ -368,6 +368,9 @@ pub enum Source {
     Aws(AwsSource),
     /// Event Grid at Azure.
     EventGrid(EventGridSource),
+    /// A subscription of Pub/Sub at Google Cloud that is pulled.
+    #[serde(rename = "pubsub")]
+    PubSub(Box<PubSubSource>),
     /// A push subscription of Pub/Sub at Google Cloud.
     #[serde(rename = "pubsub_push")]
     PubSubPush(PubSubPush),
@@ -418,6 +421,7 @@ impl Source {
             Source::EventGrid(EventGridSource::Webhook(webhook)) => (&["event_grid", "webhook"], &webhook.bus),
             Source::EventGrid(EventGridSource::Pull(pull)) => (&["event_grid", "pull"], &pull.bus),
             Source::EventGrid(EventGridSource::Publish(publish)) => (&["event_grid", "publish"], &publish.bus),
+            Source::PubSub(pull) => (&["pubsub"], &pull.bus),
             Source::PubSubPush(push) => (&["pubsub_push"], &push.bus),
         }
     }
@@ -435,7 +439,7 @@ impl Source {
             Source::EventGrid(EventGridSource::Publish(publish)) => {
                 (&publish.path, &publish.keys, publish.entra.is_some())
             }
-            Source::EventBridge(_) | Source::EventGrid(EventGridSource::Pull(_)) => return None,
+            Source::EventBridge(_) | Source::EventGrid(EventGridSource::Pull(_)) | Source::PubSub(_) => return None,
             Source::PubSubPush(push) => (&push.path, &NO_KEYS, push.tokens.is_some()),
         };
         Some(Called { at, path, keys, asks: !keys.is_empty() || tokens })
@@ -446,6 +450,7 @@ impl Source {
         let on_invalid = match self {
             Source::EventBridge(queue) => queue.on_invalid,
             Source::EventGrid(EventGridSource::Pull(pull)) => pull.on_invalid,
+            Source::PubSub(pull) => pull.on_invalid,
             Source::Http(_) | Source::Aws(_) | Source::EventGrid(_) | Source::PubSubPush(_) => return false,
         };
         on_invalid == OnInvalid::Quarantine
@@ -462,6 +467,7 @@ impl Source {
             Source::EventGrid(EventGridSource::Webhook(webhook)) => webhook.validate,
             Source::EventGrid(EventGridSource::Pull(pull)) => pull.validate,
             Source::EventGrid(EventGridSource::Publish(publish)) => publish.validate,
+            Source::PubSub(pull) => pull.validate,
             Source::PubSubPush(push) => push.validate,
         }
     }

@@ -269,6 +269,12 @@ pub fn source(
         }
         #[cfg(feature = "gcp")]
         config::Source::PubSubPush(given) => gcp::push(name, given),
+        #[cfg(feature = "gcp")]
+        config::Source::PubSub(given) => gcp::pull(name, given, &clients.google),
+        #[cfg(not(feature = "gcp"))]
+        config::Source::PubSub(_) => {
+            Err(Error::BuiltWithout { place: format!("sources.{name}.pubsub"), feature: "gcp" })
+        }
         #[cfg(not(feature = "gcp"))]
         config::Source::PubSubPush(_) => {
             Err(Error::BuiltWithout { place: format!("sources.{name}.pubsub_push"), feature: "gcp" })
@@ -277,7 +283,7 @@ pub fn source(
 }
 
 /// What a source that pulls does with what is no event.
-#[cfg(any(feature = "aws", feature = "azure"))]
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 fn on_invalid(given: config::OnInvalid) -> router_core::source::OnInvalid {
     use router_core::source::OnInvalid;
     match given {
@@ -316,6 +322,7 @@ pub fn buses_with_path(config: &Config) -> Vec<BusName> {
             config::Source::EventBridge(_)
             | config::Source::Aws(_)
             | config::Source::EventGrid(_)
+            | config::Source::PubSub(_)
             | config::Source::PubSubPush(_) => false,
         };
         config.sources.values().any(feeds)

@@ -18,6 +18,10 @@ mod own;
 #[path = "gcp/publish.rs"]
 mod publish;
 
+/// The source `pubsub`.
+#[path = "gcp/pull.rs"]
+mod pull;
+
 /// Push subscriptions.
 #[path = "gcp/push.rs"]
 mod push;

@@ -9,4 +9,6 @@ schemas::codes! {
     PUSH_KEYS = "push-keys",
     PUSH_FORM = "push-form",
     PUSH_REFUSED = "R0171",
+    PULL_REJECTED = "R0172",
+    ACK_LOST = "R0173",
 }

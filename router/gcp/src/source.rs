@@ -1,4 +1,4 @@
-//! Sources: what Pub/Sub pushes.
+//! Sources: what Pub/Sub pushes, and what it holds for who pulls.
 
 use http::StatusCode;
 use router_core::source::{Kind, Rejection};
@@ -6,6 +6,10 @@ use router_core::source::{Kind, Rejection};
 /// What a push subscription delivers.
 pub mod push;
 
+/// What a subscription holds.
+pub mod pull;
+
+pub use pull::{Pull, PullConfig};
 pub use push::{Push, PushConfig, tokens};
 
 /// The status for what is refused: Pub/Sub tries again after each of them.

@@ -11,7 +11,7 @@ mod verdict;
 
 pub use cloud_run::{CloudRunConfig, CloudRunError, audience_of, cloud_run};
 pub use pubsub::{Batch, PubSub, PubSubConfig};
-pub(crate) use verdict::Failure;
+pub(crate) use verdict::{Failure, context};
 
 use std::time::Duration;
 

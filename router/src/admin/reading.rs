@@ -4,7 +4,7 @@
 //! A reader is a guest: it reads behind the synced tail, takes a bounded share of the disk, holds nothing from
 //! being let go, and one that is slow holds one piece of lines in memory. There are at most [`READERS_MAX`].
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -87,6 +87,9 @@ pub struct Line {
     /// When it was appended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub appended: Option<String>,
+    /// What its source told beside the event, e.g. how often it had tried; never delivered.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<String, String>,
     /// The event as CloudEvents JSON on one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Box<RawValue>>,
@@ -379,9 +382,17 @@ impl Reading {
             if self.filter.matches(&record.event) {
                 let mut head = String::new();
                 // Writing to a string does not fail.
-                write!(head, r#"{{"offset":{},"appended":"{}","event":"#, record.offset, time_text(record.appended))
+                write!(head, r#"{{"offset":{},"appended":"{}","#, record.offset, time_text(record.appended))
                     .unwrap_or_default();
                 text.extend_from_slice(head.as_bytes());
+                let facts: BTreeMap<&str, &str> = record.event.facts().collect();
+                if !facts.is_empty() {
+                    text.extend_from_slice(br#""facts":"#);
+                    // Writing texts into memory does not fail.
+                    serde_json::to_writer(&mut text, &facts).unwrap_or_default();
+                    text.push(b',');
+                }
+                text.extend_from_slice(br#""event":"#);
                 schemas::json::encode_line_into(&record.event, &mut text);
                 text.extend_from_slice(b"}\n");
             }

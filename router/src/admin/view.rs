@@ -1,5 +1,7 @@
 //! What the admin API says, as types that both ends share. Times are RFC 3339, ids are text.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use router_core::{
     clock::Timestamp,
@@ -331,6 +333,9 @@ pub struct DeadLetter {
     /// When the event was appended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub appended: Option<String>,
+    /// What its source told beside the event, e.g. how often it had tried; never delivered.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<String, String>,
     /// The event as CloudEvents JSON, byte for byte where it came so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Box<RawValue>>,
@@ -344,6 +349,7 @@ impl DeadLetter {
     pub fn new(letter: StoredLetter, record: Option<&Record>) -> Self {
         let quarantined = record.and_then(Quarantined::read);
         let event = record.filter(|_| quarantined.is_none());
+        let facts = event.map(|r| r.event.facts().map(|(k, v)| (k.to_owned(), v.to_owned())).collect());
         let event = event.and_then(|r| String::from_utf8(schemas::json::encode(&r.event)).ok());
         DeadLetter {
             id: letter.id.to_string(),
@@ -355,6 +361,7 @@ impl DeadLetter {
             attempts_count: letter.attempts.count,
             attempts: letter.attempts.first.into_iter().chain(letter.attempts.last).map(Attempt::from).collect(),
             appended: record.map(|r| time_text(r.appended)),
+            facts: facts.unwrap_or_default(),
             event: event.and_then(|json| RawValue::from_string(json).ok()),
             quarantined,
         }

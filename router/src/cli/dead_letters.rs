@@ -273,6 +273,8 @@ fn page(letter: &DeadLetter) -> String {
     ]
     .map(|(key, value)| format!("{key:<9} {value}\n"))
     .concat();
+    let facts: String = letter.facts.iter().map(|(key, value)| format!("{} {}\n", short(key), short(value))).collect();
+    let facts = if facts.is_empty() { facts } else { format!("\n{facts}") };
     let rows = letter.attempts.iter().map(|a| {
         let status = a.status.map_or_else(|| "-".into(), |s| s.to_string());
         vec![a.number.to_string(), a.at.clone(), format!("{}ms", a.took_ms), status, short(&a.note)]
@@ -283,7 +285,7 @@ fn page(letter: &DeadLetter) -> String {
         (None, Some(q)) => quarantined(q),
         (None, None) => "the event is no longer kept".to_owned(),
     };
-    format!("{head}\n{attempts}\n{event}\n")
+    format!("{head}{facts}\n{attempts}\n{event}\n")
 }
 
 /// What is no event, for people: control characters are not printed.

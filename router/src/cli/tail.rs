@@ -25,7 +25,7 @@ const DATA_CHARS: usize = 120;
 /// events it passed over. It ends with the router. Exit code 0, also after Ctrl-C; 69 when the connection breaks.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  gocoffee tail\n  gocoffee tail --where '{\"sql\": \"type LIKE '\"'\"'coffee.%'\"'\"'\"}'\n  gocoffee tail --where filter.json --from 10m --output json | jq .event.data\n  gocoffee tail --bus default --from earliest --until-latest\n\nA filter is an object with one of the keys pattern, eventbridge, sql, exact, prefix, suffix, all, any, not."
+    after_help = "Examples:\n  gocoffee tail\n  gocoffee tail --where '{\"sql\": \"type LIKE '\"'\"'coffee.%'\"'\"'\"}'\n  gocoffee tail --where filter.json --from 10m --output json | jq .event.data\n  gocoffee tail --bus default --from earliest --until-latest --facts\n\nA filter is an object with one of the keys pattern, eventbridge, sql, exact, prefix, suffix, all, any, not."
 )]
 pub struct Args {
     /// The bus.
@@ -40,6 +40,9 @@ pub struct Args {
     /// End at the event that is the newest now, instead of waiting for more.
     #[arg(long)]
     until_latest: bool,
+    /// Show what sources told beside an event, too, e.g. how often they had tried; JSON always has it.
+    #[arg(long)]
+    facts: bool,
     /// End after so many events.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -68,7 +71,7 @@ pub async fn run(args: Args) -> Done {
         };
         let Some((text, line)) = next else { return Ok(Exit::Ok) };
         left -= u64::from(line.event.is_some());
-        if !show(args.admin.output, &text, &line)? {
+        if !show(args.admin.output, args.facts, &text, &line)? {
             return Ok(Exit::Ok);
         }
     }
@@ -76,7 +79,7 @@ pub async fn run(args: Args) -> Done {
 }
 
 /// Writes a line; whether anybody still reads them.
-fn show(output: Output, text: &[u8], line: &Line) -> Result<bool, Failure> {
+fn show(output: Output, facts: bool, text: &[u8], line: &Line) -> Result<bool, Failure> {
     if let Some(PassedOver { events, why, .. }) = &line.passed_over {
         let why = if why == "trimmed" { "they are no longer kept" } else { "the flow is faster than this tail" };
         eprintln!("passed over {} events: {why}", count(*events));
@@ -86,7 +89,7 @@ fn show(output: Output, text: &[u8], line: &Line) -> Result<bool, Failure> {
     }
     let shown = match output {
         Output::Json if line.event.is_some() || line.passed_over.is_some() => text.to_vec(),
-        Output::Table if line.event.is_some() => for_people(line).into_bytes(),
+        Output::Table if line.event.is_some() => for_people(line, facts).into_bytes(),
         _ => return Ok(true),
     };
     let mut out = std::io::stdout().lock();
@@ -98,7 +101,7 @@ fn show(output: Output, text: &[u8], line: &Line) -> Result<bool, Failure> {
 }
 
 /// When, where, what, and the beginning of the data. What an event holds must not steer the terminal.
-fn for_people(line: &Line) -> String {
+fn for_people(line: &Line, facts: bool) -> String {
     let event: serde_json::Value =
         line.event.as_ref().and_then(|event| serde_json::from_str(event.get()).ok()).unwrap_or_default();
     let text = |name: &str| event.get(name).and_then(|v| v.as_str()).unwrap_or_default();
@@ -114,7 +117,10 @@ fn for_people(line: &Line) -> String {
         shown.push('…');
     }
     let (appended, offset) = (line.appended.as_deref().unwrap_or_default(), line.offset.unwrap_or_default());
-    let whole = format!("{appended}  {offset}  {}  {}  {}  {shown}", text("type"), text("source"), text("id"));
+    let mut whole = format!("{appended}  {offset}  {}  {}  {}  {shown}", text("type"), text("source"), text("id"));
+    for (key, value) in line.facts.iter().filter(|_| facts) {
+        whole.push_str(&format!("  {key}={value}"));
+    }
     whole.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
@@ -129,8 +135,11 @@ mod tests {
             offset: Some(7),
             appended: Some("2026-01-02T03:04:05.678Z".into()),
             event: serde_json::value::RawValue::from_string(event.into()).ok(),
+            facts: [("pubsub-delivery-attempt".to_owned(), "2\n".to_owned())].into_iter().collect(),
             ..Line::default()
         };
-        assert_eq!(for_people(&line), "2026-01-02T03:04:05.678Z  7  t [2J  /s  1  a b");
+        let shown = "2026-01-02T03:04:05.678Z  7  t [2J  /s  1  a b";
+        assert_eq!(for_people(&line, false), shown);
+        assert_eq!(for_people(&line, true), format!("{shown}  pubsub-delivery-attempt=2"));
     }
 }

@@ -6,7 +6,45 @@ use serde::Deserialize;
 
 use router_core::id::BusName;
 
-use super::{Mode, Rate, TargetRetry, Validate, default_bus, thirty_seconds, value};
+use super::{Mode, OnInvalid, Rate, TargetRetry, Validate, default_bus, thirty_seconds, value};
+
+/// A subscription of Pub/Sub that is pulled.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PubSubSource {
+    /// Its name, `projects/PROJECT/subscriptions/SUBSCRIPTION`. Required.
+    pub subscription: String,
+    /// Where Pub/Sub is, in place of `https://pubsub.googleapis.com`. Default: there.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// Who the router is to Google. Default: application default credentials.
+    #[serde(default)]
+    pub credentials: GoogleCredentials,
+    /// The topic, `projects/PROJECT/topics/TOPIC`, which is the source of plain messages. Default: the subscription is.
+    #[serde(default)]
+    pub topic: Option<String>,
+    /// The attribute that says a plain message's type. Default: it is Google's own event.
+    #[serde(default)]
+    pub type_attribute: Option<String>,
+    /// The bus that takes the events. Default `default`.
+    #[serde(default = "default_bus")]
+    pub bus: BusName,
+    /// What becomes of messages that are no event. Default `quarantine`.
+    #[serde(default = "quarantine")]
+    pub on_invalid: OnInvalid,
+    /// What becomes of events whose data their schema refuses. Default `off`: they are not held to it.
+    #[serde(default)]
+    pub validate: Validate,
+    /// Messages that are under way at most. Default 1000.
+    #[serde(default = "thousand")]
+    pub messages_max: u32,
+    /// Their bytes. Default `100MiB`.
+    #[serde(default = "hundred_mebibytes", deserialize_with = "value::size")]
+    pub bytes_max: usize,
+    /// How long a message is held at a time, 10 s to 10 min; extended while it is under way. Default `60s`.
+    #[serde(default = "sixty_seconds", deserialize_with = "value::duration")]
+    pub lease: Duration,
+}
 
 /// What a push subscription of Pub/Sub delivers.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -138,6 +176,22 @@ impl Default for PubSubBatch {
     fn default() -> Self {
         PubSubBatch { count_max: 1000, bytes_max: 1 << 20, delay_max: None }
     }
+}
+
+fn quarantine() -> OnInvalid {
+    OnInvalid::Quarantine
+}
+
+fn thousand() -> u32 {
+    1000
+}
+
+fn hundred_mebibytes() -> usize {
+    100 << 20
+}
+
+fn sixty_seconds() -> Duration {
+    Duration::from_secs(60)
 }
 
 fn yes() -> bool {

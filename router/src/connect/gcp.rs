@@ -11,7 +11,7 @@ use router_core::{
 #[cfg(feature = "gcp")]
 use router_gcp::{
     Credentials, PubSub, PubSubConfig, Settings,
-    source::{self, Push, PushConfig},
+    source::{self, Pull, PullConfig, Push, PushConfig},
     target::{Batch, CloudRunConfig, CloudRunError, cloud_run as service},
     wire::Mode,
 };
@@ -24,9 +24,11 @@ use router_http::{
 };
 
 #[cfg(feature = "gcp")]
-use super::{Connected, Error, rate};
+use super::{Connected, Error, on_invalid, rate};
 #[cfg(feature = "gcp")]
-use crate::config::{self, CloudRunTarget, GoogleCredentials, GoogleTokens, PubSubBatch, PubSubPush, PubSubTarget};
+use crate::config::{
+    self, CloudRunTarget, GoogleCredentials, GoogleTokens, PubSubBatch, PubSubPush, PubSubSource, PubSubTarget,
+};
 
 #[cfg(feature = "gcp")]
 pub(super) use router_gcp::Accounts;
@@ -35,6 +37,24 @@ pub(super) use router_gcp::Accounts;
 #[cfg(not(feature = "gcp"))]
 #[derive(Default)]
 pub(super) struct Accounts;
+
+/// Connects a subscription of Pub/Sub that is pulled.
+#[cfg(feature = "gcp")]
+pub(super) fn pull(name: &SourceName, given: &PubSubSource, accounts: &Accounts) -> Result<Connected, Error> {
+    let config = PullConfig {
+        settings: settings(given.endpoint.as_ref(), &given.credentials),
+        topic: given.topic.clone(),
+        type_attribute: given.type_attribute.clone(),
+        on_invalid: on_invalid(given.on_invalid),
+        messages_max: given.messages_max,
+        bytes_max: given.bytes_max,
+        lease: given.lease,
+        ..PullConfig::new(name.clone(), given.subscription.clone())
+    };
+    let refused = |e: router_gcp::ConfigError| unusable(name, &format!("{}: {}", e.keys.join("."), e.message));
+    let source = Arc::new(Pull::new(config, accounts).map_err(refused)?);
+    Ok(Connected::Pull { source, bus: given.bus.clone(), validate: given.validate })
+}
 
 /// Connects a push subscription of Pub/Sub.
 #[cfg(feature = "gcp")]

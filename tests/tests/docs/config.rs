@@ -64,6 +64,9 @@ fn read_of(of: &str, key: Option<(&str, &Value)>) -> Result<String, String> {
     if kind == "cloud_run" {
         tree["targets"]["name"] = json!({"cloud_run": {"url": "https://price-abc123-ew.a.run.app/"}});
     }
+    if of.starts_with("sources.NAME.pubsub.") {
+        tree["sources"]["name"] = json!({"pubsub": {"subscription": "projects/go-coffee/subscriptions/router"}});
+    }
     if of.starts_with("sources.NAME.pubsub_push.") {
         tree["sources"]["name"] = json!({"pubsub_push": {"path": "/google"}});
     }

@@ -1,8 +1,16 @@
-//! A Pub/Sub of this suite's own, in Google's protocol: it keeps what is published, fails when it is told to, and
-//! counts what it is asked.
+//! A Pub/Sub of this suite's own, in Google's protocol: it keeps what is published, holds what subscriptions have, fails
+//! when it is told to, and counts what it is asked.
+
+/// What a subscription holds.
+#[path = "own/held.rs"]
+mod held;
+
+/// What subscribers talk to.
+#[path = "own/subscriber.rs"]
+mod subscriber;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -10,9 +18,14 @@ use std::{
 use router_gcp::proto::{
     PublishRequest, PublishResponse, PubsubMessage,
     publisher_server::{Publisher, PublisherServer},
+    subscriber_server::SubscriberServer,
 };
 use tokio::task::JoinHandle;
 use tonic::{Code, Request, Response, Status, service::Routes};
+
+pub use held::Held;
+use subscriber::Subscriptions;
+pub use subscriber::{AckFault, StreamFault};
 
 /// What happens to a request to publish.
 #[derive(Clone, Debug)]
@@ -29,13 +42,21 @@ pub enum Fault {
 type Judge = Box<dyn FnMut(&[PubsubMessage]) -> Option<Fault> + Send>;
 
 #[derive(Default)]
-struct Kept {
+pub struct Kept {
     /// What the next requests meet; after them `judge` decides.
     faults: VecDeque<Option<Fault>>,
     judge: Option<Judge>,
     /// How many messages each request had.
     requests: Vec<usize>,
     messages: Vec<PubsubMessage>,
+    /// Subscriptions by their whole names.
+    held: BTreeMap<String, Held>,
+    /// What the next streams meet.
+    stream_faults: VecDeque<Option<StreamFault>>,
+    /// What the next acknowledgements meet.
+    ack_faults: VecDeque<AckFault>,
+    /// Streams that were opened.
+    streams: u64,
 }
 
 /// The server; it ends when it is dropped.
@@ -66,13 +87,38 @@ impl Own {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let kept = Arc::new(Mutex::new(kept));
-        let app = Routes::new(PublisherServer::new(Topics { kept: kept.clone() })).into_axum_router();
+        let asked = kept.clone();
+        let app = Routes::new(PublisherServer::new(Topics { kept: kept.clone() }))
+            .add_service(SubscriberServer::new(Subscriptions { kept: kept.clone() }))
+            .into_axum_router()
+            .fallback(move |uri: http::Uri| async move { in_json(&asked.lock().unwrap(), uri.path()) });
         let serving = tokio::spawn(async move {
-            let server = tonic::transport::Server::builder();
+            let server = tonic::transport::Server::builder().accept_http1(true);
             let incoming = tonic::transport::server::TcpIncoming::from(listener);
             server.serve_with_incoming(app, incoming).await.unwrap();
         });
         Own { url, kept, serving }
+    }
+
+    /// Starts one with a subscription of that name, whose streams meet these faults, and then none.
+    pub async fn holding(name: &str, held: Held, faults: impl IntoIterator<Item = Option<StreamFault>>) -> Own {
+        let held = [(name.to_owned(), held)].into_iter().collect();
+        Own::serve(Kept { held, stream_faults: faults.into_iter().collect(), ..Kept::default() }).await
+    }
+
+    /// Has the next acknowledgements meet these.
+    pub fn lose(&self, faults: impl IntoIterator<Item = AckFault>) {
+        self.kept.lock().unwrap().ack_faults.extend(faults);
+    }
+
+    /// Looks at a subscription.
+    pub fn see<T>(&self, name: &str, look: impl FnOnce(&mut Held) -> T) -> T {
+        look(self.kept.lock().unwrap().held.get_mut(name).unwrap())
+    }
+
+    /// Streams that were opened, those that were refused too.
+    pub fn streams(&self) -> u64 {
+        self.kept.lock().unwrap().streams
     }
 
     /// How many messages each request had, so far.
@@ -84,6 +130,23 @@ impl Own {
     pub fn messages(&self) -> Vec<PubsubMessage> {
         self.kept.lock().unwrap().messages.clone()
     }
+}
+
+/// What clients ask for in JSON: whether a subscription is there. It knows no rights, as the emulator.
+fn in_json(kept: &Kept, path: &str) -> (http::StatusCode, [(http::HeaderName, &'static str); 1], String) {
+    let name = path.trim_start_matches("/v1/");
+    let error = |status: http::StatusCode, code: &str| {
+        let error = serde_json::json!({"error": {"code": status.as_u16(), "message": "not here", "status": code}});
+        (status, error)
+    };
+    let (status, body) = if kept.held.contains_key(name) {
+        (http::StatusCode::OK, serde_json::json!({"name": name, "topic": "projects/coffee/topics/t"}))
+    } else if path.ends_with(":testIamPermissions") {
+        error(http::StatusCode::NOT_IMPLEMENTED, "UNIMPLEMENTED")
+    } else {
+        error(http::StatusCode::NOT_FOUND, "NOT_FOUND")
+    };
+    (status, [(http::header::CONTENT_TYPE, "application/json")], body.to_string())
 }
 
 struct Topics {

@@ -15,7 +15,7 @@ pub(super) fn source(name: &str, source: &Source, cx: &mut Cx<'_>) {
             credentials(&["sources", name, "eventbridge", "credentials"], &queue.credentials, cx);
         }
         Source::Aws(AwsSource::PutEvents(put)) => access_keys(name, put, cx),
-        Source::Http(_) | Source::EventGrid(_) | Source::PubSubPush(_) => {}
+        Source::Http(_) | Source::EventGrid(_) | Source::PubSub(_) | Source::PubSubPush(_) => {}
     }
 }
 

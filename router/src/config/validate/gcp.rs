@@ -5,17 +5,29 @@ use crate::config::{CloudRunTarget, GoogleCredentials, PubSubTarget, Rate, Sourc
 
 /// Errors of a source.
 pub(super) fn source(name: &str, source: &Source, cx: &mut Cx<'_>) {
-    let Source::PubSubPush(push) = source else { return };
+    let push = match source {
+        Source::PubSubPush(push) => push,
+        Source::PubSub(pull) => {
+            let at = ["sources", name, "pubsub"];
+            credentials(&[&at[..], &["credentials"]].concat(), &pull.credentials, cx);
+            return topic(&at, pull.topic.as_ref(), cx);
+        }
+        _ => return,
+    };
     let at = ["sources", name, "pubsub_push"];
     if push.tokens.as_ref().is_some_and(|tokens| tokens.audiences.is_empty() || tokens.accounts.is_empty()) {
         let message = "without an audience or an account no token opens this source";
         let help = "write the `audiences` and the service account of the subscription's push configuration";
         cx.error(&[&at[..], &["tokens"]].concat(), message, help);
     }
-    if let Some(topic) = push.topic.as_ref().filter(|topic| !is_topic(topic)) {
+    topic(&at, push.topic.as_ref(), cx);
+}
+
+fn topic(at: &[&str], topic: Option<&String>, cx: &mut Cx<'_>) {
+    if let Some(topic) = topic.filter(|topic| !is_topic(topic)) {
         let message = format!("`{topic}` is no topic");
         let help = "write it whole, e.g. `projects/go-coffee/topics/coffee`";
-        cx.error(&[&at[..], &["topic"]].concat(), message, help);
+        cx.error(&[at, &["topic"]].concat(), message, help);
     }
 }
 
