@@ -69,8 +69,8 @@ pub mod report;
 pub use self::schemas::{Schemas, Validate};
 pub use self::{router::Router, start::Start};
 pub use aws::{
-    AwsAccessKey, AwsBatch, AwsCredentials, AwsSource, EventBridgeMapping, EventBridgeSource, EventBridgeTarget,
-    Invocation, LambdaTarget, PutEventsSource, SqsTarget,
+    ApiDestinationSource, ApiKey, AwsAccessKey, AwsBatch, AwsCredentials, AwsSource, BasicLogin, EventBridgeMapping,
+    EventBridgeSource, EventBridgeTarget, Invocation, LambdaTarget, OAuthTokens, PutEventsSource, SqsTarget,
 };
 pub use azure::{
     AzureEntra, AzureFunctionTarget, AzureSas, AzureTokens, EventGridBatch, EventGridMode, EventGridNamespaceTarget,
@@ -357,7 +357,6 @@ impl Default for Dedupe {
 /// Where events come from.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "a configuration has a few, read once")]
 pub enum Source {
     /// CloudEvents over HTTP at the public listener.
     Http(HttpSource),
@@ -418,6 +417,7 @@ impl Source {
             Source::Http(http) => (&["http"], &http.bus),
             Source::EventBridge(queue) => (&["eventbridge"], &queue.bus),
             Source::Aws(AwsSource::PutEvents(put)) => (&["aws", "put_events"], &put.bus),
+            Source::Aws(AwsSource::ApiDestination(sent)) => (&["aws", "api_destination"], &sent.bus),
             Source::EventGrid(EventGridSource::Webhook(webhook)) => (&["event_grid", "webhook"], &webhook.bus),
             Source::EventGrid(EventGridSource::Pull(pull)) => (&["event_grid", "pull"], &pull.bus),
             Source::EventGrid(EventGridSource::Publish(publish)) => (&["event_grid", "publish"], &publish.bus),
@@ -433,6 +433,8 @@ impl Source {
             Source::Http(http) => (&http.path, &http.keys, false),
             // Its keys are no bearer tokens, but what requests are signed with.
             Source::Aws(AwsSource::PutEvents(put)) => (&put.path, &NO_KEYS, !put.access_keys.is_empty()),
+            // Nor are these: they stand in another header, or beside a name.
+            Source::Aws(AwsSource::ApiDestination(sent)) => (&sent.path, &NO_KEYS, sent.asks()),
             Source::EventGrid(EventGridSource::Webhook(webhook)) => {
                 (&webhook.path, &webhook.keys, webhook.entra.is_some())
             }
@@ -464,6 +466,7 @@ impl Source {
             Source::Http(http) => http.validate,
             Source::EventBridge(queue) => queue.validate,
             Source::Aws(AwsSource::PutEvents(put)) => put.validate,
+            Source::Aws(AwsSource::ApiDestination(sent)) => sent.validate,
             Source::EventGrid(EventGridSource::Webhook(webhook)) => webhook.validate,
             Source::EventGrid(EventGridSource::Pull(pull)) => pull.validate,
             Source::EventGrid(EventGridSource::Publish(publish)) => publish.validate,

@@ -245,6 +245,8 @@ pub fn source(
         config::Source::EventBridge(queue) => aws::queue(name, queue, &clients.aws),
         #[cfg(feature = "aws")]
         config::Source::Aws(config::AwsSource::PutEvents(put)) => aws::put_events(name, put),
+        #[cfg(feature = "aws")]
+        config::Source::Aws(config::AwsSource::ApiDestination(sent)) => aws::api_destination(name, sent),
         #[cfg(not(feature = "aws"))]
         config::Source::EventBridge(_) | config::Source::Aws(_) => {
             let _none = clients;

@@ -30,6 +30,10 @@ mod queue;
 #[path = "aws/publish.rs"]
 mod publish;
 
+/// The source `aws.api_destination`.
+#[path = "aws/sent.rs"]
+mod sent;
+
 /// The source `aws.put_events`.
 #[path = "aws/sdk.rs"]
 mod sdk;

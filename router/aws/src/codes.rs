@@ -7,7 +7,10 @@ schemas::codes! {
     ENTRY_TOO_LARGE = "eventbridge-size",
     MESSAGE = "sqs-message",
     NO_EVENT = "eventbridge-message",
+    CREDENTIALS = "eventbridge-credentials",
     REJECTED = "R0160",
     NOT_DELETED = "R0167",
     NOT_HIDDEN = "R0168",
+    NOT_LET_IN = "R0180",
+    GIVEN_UP = "R0181",
 }

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`auth`] | regions and credentials; one [`Account`] for all that is configured alike |
 //! | [`wire`] | events as the services take them, counted as they count |
-//! | [`source`] | where events come from: [`EventBridgeSource`], and [`PutEvents`] with what [`sigv4`] knows |
+//! | [`source`] | where events come from: [`EventBridgeSource`], [`ApiDestination`], and [`PutEvents`] with what [`sigv4`] knows |
 //! | [`target`] | where events go: [`EventBridge`], [`Sqs`], [`Lambda`] |
 //!
 //! Decisions are pure (what an event is on the wire, which batch a call takes, what an error means); the official
@@ -40,5 +40,8 @@ pub mod target;
 pub mod codes;
 
 pub use auth::{AccessKey, Account, Accounts, ConfigError, Role, Settings};
-pub use source::{EventBridgeSource, EventBridgeSourceConfig, PutEvents, PutEventsConfig};
+pub use source::{
+    ApiDestination, ApiDestinationConfig, Credentials, EventBridgeSource, EventBridgeSourceConfig, PutEvents,
+    PutEventsConfig,
+};
 pub use target::{EventBridge, EventBridgeConfig, Invocation, Lambda, LambdaConfig, Sqs, SqsConfig};

@@ -48,6 +48,74 @@ pub struct EventBridgeSource {
 pub enum AwsSource {
     /// Calls of `PutEvents`, as to EventBridge.
     PutEvents(PutEventsSource),
+    /// What EventBridge sends to an API destination.
+    ApiDestination(ApiDestinationSource),
+}
+
+/// What EventBridge sends to an API destination. At most one of `api_key`, `basic` and `oauth`: that of the connection.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiDestinationSource {
+    /// The path of the destination's URL. Required.
+    pub path: String,
+    /// The bus that takes the events. Default `default`.
+    #[serde(default = "default_bus")]
+    pub bus: BusName,
+    /// The key that each request holds. Default: none is asked for.
+    #[serde(default)]
+    pub api_key: Option<ApiKey>,
+    /// The name and the password that each request holds. Default: none is asked for.
+    #[serde(default)]
+    pub basic: Option<BasicLogin>,
+    /// Whose tokens each request holds. Default: none is asked for.
+    #[serde(default)]
+    pub oauth: Option<OAuthTokens>,
+    /// What becomes of events whose data their schema refuses. Default `off`: they are not held to it.
+    #[serde(default)]
+    pub validate: Validate,
+}
+
+impl ApiDestinationSource {
+    /// Whether it asks who sends.
+    pub fn asks(&self) -> bool {
+        self.api_key.is_some() || self.basic.is_some() || self.oauth.is_some()
+    }
+}
+
+/// A header that holds a key.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKey {
+    /// The header's name. Default `x-api-key`.
+    #[serde(default = "x_api_key")]
+    pub header: String,
+    /// The keys, several at once so that they can be rotated. Required.
+    pub keys: Vec<Secret>,
+}
+
+/// A name and its passwords.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BasicLogin {
+    /// The name. Required.
+    pub username: String,
+    /// Its passwords, several at once so that they can be rotated. Required.
+    pub passwords: Vec<Secret>,
+}
+
+/// Tokens of an authorization server.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OAuthTokens {
+    /// Where it publishes its keys. Required.
+    pub keys_url: String,
+    /// Who it says that it is, `iss`. Required.
+    pub issuers: Vec<String>,
+    /// For whom its tokens may be, `aud`. Required.
+    pub audiences: Vec<String>,
+    /// The clients that may show them, `client_id` or `azp`. Default: any.
+    #[serde(default)]
+    pub clients: Vec<String>,
 }
 
 /// Calls of `PutEvents`, as to EventBridge.
@@ -272,6 +340,10 @@ fn four() -> u16 {
 
 fn one_minute() -> Duration {
     Duration::from_secs(60)
+}
+
+fn x_api_key() -> String {
+    "x-api-key".into()
 }
 
 fn sixteen() -> u16 {

@@ -4,9 +4,13 @@
 use std::sync::Arc;
 
 #[cfg(feature = "aws")]
+use http::HeaderName;
+
+#[cfg(feature = "aws")]
 use router_aws::{
-    AccessKey, EventBridge, EventBridgeConfig, EventBridgeSource, EventBridgeSourceConfig, Invocation, Lambda,
-    LambdaConfig, PutEvents, PutEventsConfig, Role, Settings, Sqs, SqsConfig, target::Batch, wire::Mapping,
+    AccessKey, ApiDestination, ApiDestinationConfig, Credentials, EventBridge, EventBridgeConfig, EventBridgeSource,
+    EventBridgeSourceConfig, Invocation, Lambda, LambdaConfig, PutEvents, PutEventsConfig, Role, Settings, Sqs,
+    SqsConfig, target::Batch, wire::Mapping,
 };
 #[cfg(feature = "aws")]
 use router_core::{
@@ -19,7 +23,11 @@ use super::{Connected, Error, KnownKey, on_invalid, rate, secret};
 #[cfg(feature = "aws")]
 use crate::config;
 #[cfg(feature = "aws")]
-use router_http::{Key, KeySpec};
+use router_http::{
+    Key, KeySpec,
+    client::Client,
+    jwt::{Claim, Rules, Verifier},
+};
 
 #[cfg(feature = "aws")]
 pub(super) use router_aws::Accounts;
@@ -158,6 +166,48 @@ pub(super) fn put_events(name: &SourceName, source: &config::PutEventsSource) ->
     };
     let endpoint = Box::new(PutEvents::new(config).map_err(|e| refused(&e))?);
     Ok(Connected::Push { endpoint, bus: source.bus.clone(), keys, validate: source.validate })
+}
+
+/// Mounts what EventBridge sends to.
+#[cfg(feature = "aws")]
+pub(super) fn api_destination(name: &SourceName, source: &config::ApiDestinationSource) -> Result<Connected, Error> {
+    let refused = |e: &dyn std::fmt::Display| Error::Source(name.clone(), e.to_string());
+    let mut known = Vec::new();
+    let mut keys = |list: &str, secrets: &[config::value::Secret]| {
+        let made = (1..).zip(secrets).map(|(n, given)| {
+            let text = secret(|| format!("sources.{name}.aws.api_destination.{list}"), given)?;
+            let key = Key::new(KeySpec::new(format!("{name}/{n}"), text)).map_err(|e| refused(&e))?;
+            known.push(KnownKey { key: key.clone(), secret: given.clone() });
+            Ok(key)
+        });
+        made.collect::<Result<Vec<_>, Error>>()
+    };
+    // Of several, which `check` refuses, the first.
+    let credentials = match source {
+        config::ApiDestinationSource { api_key: Some(given), .. } => {
+            let header = HeaderName::try_from(&given.header).map_err(|e| refused(&e))?;
+            Credentials::ApiKey(header, keys("api_key.keys", &given.keys)?)
+        }
+        config::ApiDestinationSource { basic: Some(given), .. } => {
+            Credentials::Basic(given.username.clone(), keys("basic.passwords", &given.passwords)?)
+        }
+        config::ApiDestinationSource { oauth: Some(given), .. } => {
+            let client = Client::new().map_err(|e| refused(&e))?;
+            let names = ["client_id", "azp"].map(str::to_owned).to_vec();
+            let clients = Claim { names, values: given.clients.clone() };
+            let rules = Rules {
+                keys_url: given.keys_url.clone(),
+                issuers: given.issuers.clone(),
+                audiences: given.audiences.clone(),
+                claims: if given.clients.is_empty() { Vec::new() } else { vec![clients] },
+            };
+            Credentials::OAuth(Box::new(Verifier::new(rules, client).map_err(|e| refused(&e))?))
+        }
+        _ => Credentials::None,
+    };
+    let config = ApiDestinationConfig { credentials, ..ApiDestinationConfig::new(name.clone(), source.path.clone()) };
+    let endpoint = Box::new(ApiDestination::new(config).map_err(|e| refused(&e))?);
+    Ok(Connected::Push { endpoint, bus: source.bus.clone(), keys: known, validate: source.validate })
 }
 
 #[cfg(feature = "aws")]

@@ -65,7 +65,8 @@ async fn python(place: &Place, secret: &str, calls: Value) -> Option<Vec<Value>>
     Some(lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
 }
 
-async fn arrived(sink: &Sink, count: usize, place: &Place) {
+/// Waits until so many events came.
+pub async fn arrived(sink: &Sink, count: usize, place: &Place) {
     let end = Instant::now() + ARRIVES;
     while sink.journal().len() < count {
         assert!(Instant::now() < end, "{} of {count} came\n{}", sink.journal().len(), place.logged());

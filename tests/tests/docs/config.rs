@@ -77,6 +77,16 @@ fn read_of(of: &str, key: Option<(&str, &Value)>) -> Result<String, String> {
     if kind == "aws" {
         tree["sources"]["name"] = json!({"aws": {"put_events": {}}});
     }
+    if of.starts_with("sources.NAME.aws.api_destination.") {
+        let way = of.split('.').nth(4).unwrap_or_default();
+        let given = match way {
+            "api_key" => json!({"keys": ["k"]}),
+            "basic" => json!({"username": "u", "passwords": ["p"]}),
+            _ => json!({"keys_url": "https://id/keys", "issuers": ["i"], "audiences": ["a"]}),
+        };
+        let way = if matches!(way, "api_key" | "basic") { way } else { "oauth" };
+        tree["sources"]["name"] = json!({"aws": {"api_destination": {"path": "/sent", way: given}}});
+    }
     if kind == "lambda" {
         tree["targets"]["name"] = json!({"lambda": {"function": "f"}});
     }

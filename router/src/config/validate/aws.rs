@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::Cx;
 use crate::config::{
-    AwsCredentials, AwsSource, EventBridgeMapping, EventBridgeTarget, LambdaTarget, PutEventsSource, Rate, Source,
-    SqsTarget,
+    ApiDestinationSource, AwsCredentials, AwsSource, EventBridgeMapping, EventBridgeTarget, LambdaTarget,
+    PutEventsSource, Rate, Source, SqsTarget,
 };
 
 /// Errors of a source.
@@ -15,6 +15,7 @@ pub(super) fn source(name: &str, source: &Source, cx: &mut Cx<'_>) {
             credentials(&["sources", name, "eventbridge", "credentials"], &queue.credentials, cx);
         }
         Source::Aws(AwsSource::PutEvents(put)) => access_keys(name, put, cx),
+        Source::Aws(AwsSource::ApiDestination(sent)) => api_destination(name, sent, cx),
         Source::Http(_) | Source::EventGrid(_) | Source::PubSub(_) | Source::PubSubPush(_) => {}
     }
 }
@@ -30,6 +31,39 @@ fn access_keys(name: &str, put: &PutEventsSource, cx: &mut Cx<'_>) {
         } else if !ids.insert(&key.id) {
             cx.error(&at, format!("two access keys have the id `{}`", key.id), "give each its own");
         }
+    }
+}
+
+fn api_destination(name: &str, sent: &ApiDestinationSource, cx: &mut Cx<'_>) {
+    let at = ["sources", name, "aws", "api_destination"];
+    let ways = [("api_key", sent.api_key.is_some()), ("basic", sent.basic.is_some()), ("oauth", sent.oauth.is_some())];
+    let given: Vec<&str> = ways.iter().filter(|(_, given)| *given).map(|(way, _)| *way).collect();
+    if let [_, second, ..] = given[..] {
+        let message =
+            format!("a connection of EventBridge has one kind of credentials, and here are {}", given.join(" and "));
+        cx.error(&[&at[..], &[second]].concat(), message, "keep the one that the connection has");
+    }
+    let api_keys = sent.api_key.as_ref().map(|given| ("api_key", "keys", &given.keys));
+    let passwords = sent.basic.as_ref().map(|given| ("basic", "passwords", &given.passwords));
+    for (way, list, secrets) in api_keys.into_iter().chain(passwords) {
+        let key = [&at[..], &[way, list]].concat();
+        if secrets.is_empty() {
+            cx.error(&key, "without one nobody is let in", "write what the connection of EventBridge sends");
+        }
+        secrets.iter().for_each(|secret| cx.secret(&key, secret));
+    }
+    if let Some(given) = sent.api_key.as_ref().filter(|given| http::HeaderName::try_from(&given.header).is_err()) {
+        let message = format!("`{}` is no name of a header", given.header);
+        cx.error(
+            &[&at[..], &["api_key", "header"]].concat(),
+            message,
+            "write the connection's API key name: `x-api-key`",
+        );
+    }
+    if sent.oauth.as_ref().is_some_and(|given| given.issuers.is_empty() || given.audiences.is_empty()) {
+        let message = "without an issuer and an audience no token opens this source";
+        let help = "write what the authorization server puts into `iss` and `aud`";
+        cx.error(&[&at[..], &["oauth"]].concat(), message, help);
     }
 }
 
