@@ -76,7 +76,9 @@ pub use azure::{
     AzureEntra, AzureFunctionTarget, AzureSas, AzureTokens, EventGridBatch, EventGridMode, EventGridNamespaceTarget,
     EventGridPublish, EventGridPull, EventGridSchema, EventGridSource, EventGridTarget, EventGridWebhook,
 };
-pub use gcp::{CloudRunTarget, GoogleCredentials, GoogleTokens, PubSubBatch, PubSubPush, PubSubSource, PubSubTarget};
+pub use gcp::{
+    CloudRunTarget, GoogleCredentials, GoogleTokens, PubSubBatch, PubSubPublish, PubSubPush, PubSubSource, PubSubTarget,
+};
 pub use load::{Loaded, document, load, load_file};
 pub use target::{Batch, ClientAuth, OAuth, Rate, TargetRetry, TargetTls};
 use value::{Json, Secret};
@@ -373,6 +375,9 @@ pub enum Source {
     /// A push subscription of Pub/Sub at Google Cloud.
     #[serde(rename = "pubsub_push")]
     PubSubPush(PubSubPush),
+    /// What Pub/Sub's clients publish, straight to us.
+    #[serde(rename = "pubsub_publish")]
+    PubSubPublish(PubSubPublish),
 }
 
 /// What becomes of what a source that pulls cannot read, or what is never taken in.
@@ -393,6 +398,9 @@ impl<'de> Deserialize<'de> for OnInvalid {
         }
     }
 }
+
+/// Below what the gRPC of Pub/Sub is called.
+const PUBSUB_PATH: &str = "/google.pubsub.v1.Publisher/";
 
 /// None, for a source that knows its senders otherwise.
 static NO_KEYS: Vec<Secret> = Vec::new();
@@ -423,13 +431,14 @@ impl Source {
             Source::EventGrid(EventGridSource::Publish(publish)) => (&["event_grid", "publish"], &publish.bus),
             Source::PubSub(pull) => (&["pubsub"], &pull.bus),
             Source::PubSubPush(push) => (&["pubsub_push"], &push.bus),
+            Source::PubSubPublish(publish) => (&["pubsub_publish"], &publish.bus),
         }
     }
 
     /// Where it is called; `None`: it pulls.
     pub fn called(&self) -> Option<Called<'_>> {
         let (at, _) = self.bus();
-        let (path, keys, tokens) = match self {
+        let (path, keys, tokens): (&str, _, _) = match self {
             Source::Http(http) => (&http.path, &http.keys, false),
             // Its keys are no bearer tokens, but what requests are signed with.
             Source::Aws(AwsSource::PutEvents(put)) => (&put.path, &NO_KEYS, !put.access_keys.is_empty()),
@@ -443,6 +452,8 @@ impl Source {
             }
             Source::EventBridge(_) | Source::EventGrid(EventGridSource::Pull(_)) | Source::PubSub(_) => return None,
             Source::PubSubPush(push) => (&push.path, &NO_KEYS, push.tokens.is_some()),
+            // Google's clients know no other.
+            Source::PubSubPublish(publish) => (PUBSUB_PATH, &publish.keys, false),
         };
         Some(Called { at, path, keys, asks: !keys.is_empty() || tokens })
     }
@@ -453,7 +464,11 @@ impl Source {
             Source::EventBridge(queue) => queue.on_invalid,
             Source::EventGrid(EventGridSource::Pull(pull)) => pull.on_invalid,
             Source::PubSub(pull) => pull.on_invalid,
-            Source::Http(_) | Source::Aws(_) | Source::EventGrid(_) | Source::PubSubPush(_) => return false,
+            Source::Http(_)
+            | Source::Aws(_)
+            | Source::EventGrid(_)
+            | Source::PubSubPush(_)
+            | Source::PubSubPublish(_) => return false,
         };
         on_invalid == OnInvalid::Quarantine
     }
@@ -472,6 +487,7 @@ impl Source {
             Source::EventGrid(EventGridSource::Publish(publish)) => publish.validate,
             Source::PubSub(pull) => pull.validate,
             Source::PubSubPush(push) => push.validate,
+            Source::PubSubPublish(publish) => publish.validate,
         }
     }
 }

@@ -273,13 +273,12 @@ pub fn source(
         config::Source::PubSubPush(given) => gcp::push(name, given),
         #[cfg(feature = "gcp")]
         config::Source::PubSub(given) => gcp::pull(name, given, &clients.google),
+        #[cfg(feature = "gcp")]
+        config::Source::PubSubPublish(given) => gcp::publish(name, given),
         #[cfg(not(feature = "gcp"))]
-        config::Source::PubSub(_) => {
-            Err(Error::BuiltWithout { place: format!("sources.{name}.pubsub"), feature: "gcp" })
-        }
-        #[cfg(not(feature = "gcp"))]
-        config::Source::PubSubPush(_) => {
-            Err(Error::BuiltWithout { place: format!("sources.{name}.pubsub_push"), feature: "gcp" })
+        config::Source::PubSub(_) | config::Source::PubSubPush(_) | config::Source::PubSubPublish(_) => {
+            let place = format!("sources.{name}.{}", source.bus().0.join("."));
+            Err(Error::BuiltWithout { place, feature: "gcp" })
         }
     }
 }
@@ -325,7 +324,8 @@ pub fn buses_with_path(config: &Config) -> Vec<BusName> {
             | config::Source::Aws(_)
             | config::Source::EventGrid(_)
             | config::Source::PubSub(_)
-            | config::Source::PubSubPush(_) => false,
+            | config::Source::PubSubPush(_)
+            | config::Source::PubSubPublish(_) => false,
         };
         config.sources.values().any(feeds)
     };

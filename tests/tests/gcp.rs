@@ -18,6 +18,10 @@ mod own;
 #[path = "gcp/publish.rs"]
 mod publish;
 
+/// What Pub/Sub's own clients publish.
+#[path = "gcp/publisher.rs"]
+mod publisher;
+
 /// The source `pubsub`.
 #[path = "gcp/pull.rs"]
 mod pull;

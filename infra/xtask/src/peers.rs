@@ -1,4 +1,5 @@
-//! Who stands for the clouds in the tests: moto and ministack for AWS, and Microsoft's own client for Event Grid, in a virtual environment of Python under
+//! Who stands for the clouds in the tests: moto and ministack for AWS, Microsoft's own client for Event Grid and
+//! Google's for Pub/Sub, in a virtual environment of Python under
 //! the target folder. They are installed once, while the workspace is built, and kept until other versions are wanted.
 //! Without Python, or without a network, the suites that need them say that they are skipped.
 
@@ -10,7 +11,8 @@ use std::{
 };
 
 /// What is installed.
-const WANTED: [&str; 3] = ["moto[server]==5.2.5", "ministack==1.5.33", "azure-eventgrid==4.22.1"];
+const WANTED: [&str; 4] =
+    ["moto[server]==5.2.5", "ministack==1.5.33", "azure-eventgrid==4.22.1", "google-cloud-pubsub==2.44.0"];
 /// What names, in the folder, what it holds.
 const MARK: &str = "installed";
 

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`auth`] | endpoints and credentials; one [`Account`] for all that is configured alike |
 //! | [`wire`] | events as messages of Pub/Sub, and messages as events |
-//! | [`source`] | where events come from: subscriptions that push, or are pulled |
+//! | [`source`] | where events come from: subscriptions that push, or are pulled; what publishers publish straight to us |
 //! | [`target`] | where events go: [`PubSub`] |
 //!
 //! Decisions are pure (what an event is as a message, what a code of gRPC means); the official crates do the rest,

@@ -1,4 +1,4 @@
-//! Sources: what Pub/Sub pushes, and what it holds for who pulls.
+//! Sources: what Pub/Sub pushes, what it holds for who pulls, and what its clients publish straight to us.
 
 use http::StatusCode;
 use router_core::source::{Kind, Rejection};
@@ -9,6 +9,10 @@ pub mod push;
 /// What a subscription holds.
 pub mod pull;
 
+/// What publishers of Pub/Sub publish, straight to us.
+pub mod publish;
+
+pub use publish::{Publish, PublishConfig};
 pub use pull::{Pull, PullConfig};
 pub use push::{Push, PushConfig, tokens};
 

@@ -229,7 +229,14 @@ fn published(message: &Message, came: &Came<'_>) -> Result<Event, Invalid> {
     if !message.ordering_key.is_empty() {
         inner.insert("orderingKey".into(), message.ordering_key.as_str().into());
     }
-    let data = json!({"message": inner, "subscription": came.subscription}).to_string();
+    let mut data = json!({ "message": inner });
+    // What was published straight to us came through none.
+    if !came.subscription.is_empty()
+        && let Some(members) = data.as_object_mut()
+    {
+        members.insert("subscription".into(), came.subscription.into());
+    }
+    let data = data.to_string();
     let event = Event::builder(came.message_id, came.plain_source, MESSAGE_PUBLISHED);
     let event = if came.publish_time.is_empty() { event } else { event.attr("time", came.publish_time) };
     event.attr("datacontenttype", "application/json").data(Form::Json, data).build()

@@ -29,6 +29,11 @@ pub type Response = http::Response<Body>;
 /// The body of an answer: whole, in memory.
 pub type Body = Full<Bytes>;
 
+/// What comes behind the body of an answer, put among the answer's extensions by an endpoint whose protocol has such;
+/// over HTTP/1.1 it is left out where the client has not asked for it.
+#[derive(Clone, Debug)]
+pub struct Trailers(pub HeaderMap);
+
 /// A path of the listener: exactly this one, with these methods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathSpec {
@@ -43,6 +48,12 @@ pub struct PathSpec {
 pub trait Endpoint: Send + Sync + 'static {
     /// Where it is mounted; asked once, at the start.
     fn paths(&self) -> &[PathSpec];
+
+    /// Beginnings of paths, each with a slash at its end: what is below them and is nobody's own path comes here, too.
+    /// Asked once, at the start.
+    fn below(&self) -> &[PathSpec] {
+        &[]
+    }
 
     /// Whether nobody is answered there without a key: such a listener may stand where others reach it.
     fn asks_for_a_key(&self) -> bool;

@@ -296,7 +296,7 @@ impl Keys {
 
     /// The key of a request; `None` where none is asked for. Compares with every key, whichever was
     /// right, in constant time.
-    pub(crate) fn check(&self, headers: &HeaderMap) -> Result<Option<&Key>, Problem> {
+    pub fn check(&self, headers: &HeaderMap) -> Result<Option<&Key>, Problem> {
         if self.0.is_empty() {
             return Ok(None);
         }

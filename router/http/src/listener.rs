@@ -21,7 +21,6 @@
 //! On an address that is not loopback, [`exposed`] says what [`Edge`] has to hold.
 
 use std::{
-    collections::HashMap,
     convert::Infallible,
     net::SocketAddr,
     sync::{
@@ -49,13 +48,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     codes,
-    endpoint::{Endpoint, PathSpec, Request, Response},
+    endpoint::{Endpoint, Request, Response},
     intake::Submit,
     problem::Problem,
 };
 
+/// An answer as it goes out.
+mod answer;
+
 /// One connection: what is known about it while it is served.
 mod connection;
+
+/// Which endpoint a request is for.
+mod routes;
 
 /// Its bytes, behind TLS or not.
 mod stream;
@@ -64,6 +69,7 @@ mod stream;
 pub mod tls;
 
 pub(crate) use connection::Watch;
+use routes::Routes;
 use stream::Stream;
 pub use tls::{TlsError, TlsFiles};
 
@@ -244,7 +250,7 @@ pub fn is_path(path: &str) -> bool {
 
 /// Everything that all connections share.
 struct Shared {
-    routes: HashMap<Box<str>, Route>,
+    routes: Routes,
     limits: Arc<Limits>,
     /// Bytes of all bodies that are held now.
     bodies: Arc<AtomicUsize>,
@@ -252,11 +258,6 @@ struct Shared {
     requests: AtomicUsize,
     tls: Option<Arc<tls::Tls>>,
     http1: http1::Builder,
-}
-
-struct Route {
-    spec: PathSpec,
-    mount: Mount,
 }
 
 /// A bound listener; [`Listener::run`] serves.
@@ -288,21 +289,10 @@ impl Listener {
     ) -> Result<Listener, BindError> {
         let paths = mounts.iter().flat_map(|mount| {
             let keyed = mount.endpoint.asks_for_a_key();
-            mount.endpoint.paths().iter().map(move |spec| (&*spec.path, keyed))
+            mount.endpoint.paths().iter().chain(mount.endpoint.below()).map(move |spec| (&*spec.path, keyed))
         });
         exposed(addr, &edge, paths)?;
-        let mut routes = HashMap::new();
-        for mount in mounts {
-            for spec in mount.endpoint.paths() {
-                if !is_path(&spec.path) {
-                    return Err(BindError::Path(spec.path.clone()));
-                }
-                let route = Route { spec: spec.clone(), mount: mount.clone() };
-                if routes.insert(spec.path.clone(), route).is_some() {
-                    return Err(BindError::PathTaken(spec.path.clone()));
-                }
-            }
-        }
+        let routes = Routes::new(mounts)?;
         let tls = edge.tls.map(|files| tls::Tls::load(files, reload_every)).transpose()?.map(Arc::new);
         let failed = |source| BindError::Io { addr, source };
         let socket = TcpListener::bind(addr).await.map_err(failed)?;
@@ -408,7 +398,7 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>, stop: CancellationToken) 
     let (service_shared, service_watch) = (shared.clone(), watch.clone());
     let service = service_fn(move |req| {
         let (shared, watch) = (service_shared.clone(), service_watch.clone());
-        async move { Ok::<_, Infallible>(respond(&shared, watch, req).await) }
+        async move { Ok::<_, Infallible>(answer::whole(respond(&shared, watch, req).await)) }
     });
     if http2 {
         let ended = CancellationToken::new();
@@ -506,12 +496,12 @@ async fn dispatch(shared: &Shared, watch: &Arc<Watch>, req: http::Request<Incomi
         let detail = format!("a request has at most {count_max} headers");
         return Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, codes::HEADER_COUNT, detail).into_response();
     }
-    let route = match route(shared, &req) {
-        Ok(route) => route,
+    let mount = match shared.routes.find(&req) {
+        Ok(mount) => mount,
         Err(problem) => return problem.into_response(),
     };
     let wait = shared.limits.request_timeout;
-    match tokio::time::timeout(wait, route.mount.endpoint.handle(req, &*route.mount.intake)).await {
+    match tokio::time::timeout(wait, mount.endpoint.handle(req, &*mount.intake)).await {
         Ok(response) => response,
         Err(_) => {
             let detail = format!("no answer within {wait:?}; send this again, what is in already deduplicates");
@@ -520,23 +510,6 @@ async fn dispatch(shared: &Shared, watch: &Arc<Watch>, req: http::Request<Incomi
                 .into_response()
         }
     }
-}
-
-fn route<'a>(shared: &'a Shared, req: &Request) -> Result<&'a Route, Problem> {
-    let Some(route) = shared.routes.get(req.uri().path()) else {
-        let mut paths: Vec<&str> = shared.routes.keys().map(|path| &**path).collect();
-        paths.sort_unstable();
-        let detail = format!("nothing listens on this path; there is {}", paths.join(", "));
-        return Err(Problem::new(StatusCode::NOT_FOUND, codes::NO_SUCH_PATH, detail));
-    };
-    if !route.spec.methods.contains(req.method()) {
-        let methods: Vec<&str> = route.spec.methods.iter().map(|method| method.as_str()).collect();
-        let allow = methods.join(", ");
-        let detail = format!("this path takes {allow}");
-        let value = HeaderValue::from_str(&allow).unwrap_or(HeaderValue::from_static(""));
-        return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, codes::METHOD, detail).header(header::ALLOW, value));
-    }
-    Ok(route)
 }
 
 /// Bytes of bodies that a listener holds, for whoever watches.

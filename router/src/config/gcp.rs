@@ -6,7 +6,10 @@ use serde::Deserialize;
 
 use router_core::id::BusName;
 
-use super::{Mode, OnInvalid, Rate, TargetRetry, Validate, default_bus, thirty_seconds, value};
+use super::{
+    Mode, OnInvalid, Rate, TargetRetry, Validate, default_bus, thirty_seconds,
+    value::{self, Secret},
+};
 
 /// A subscription of Pub/Sub that is pulled.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -70,6 +73,34 @@ pub struct PubSubPush {
     /// What becomes of events whose data their schema refuses. Default `off`: they are not held to it.
     #[serde(default)]
     pub validate: Validate,
+}
+
+/// What Pub/Sub's clients publish, straight to us.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PubSubPublish {
+    /// Topics that are there, `projects/PROJECT/topics/TOPIC`. Default: any.
+    pub topics: Vec<String>,
+    /// The attribute that says a plain message's type. Default: it is Google's own event.
+    pub type_attribute: Option<String>,
+    /// The bus that takes the events. Default `default`.
+    pub bus: BusName,
+    /// Keys that publishers show as their token. Default: none is asked for.
+    pub keys: Vec<Secret>,
+    /// What becomes of events whose data their schema refuses. Default `off`: they are not held to it.
+    pub validate: Validate,
+}
+
+impl Default for PubSubPublish {
+    fn default() -> Self {
+        PubSubPublish {
+            topics: Vec::new(),
+            type_attribute: None,
+            bus: default_bus(),
+            keys: Vec::new(),
+            validate: Validate::default(),
+        }
+    }
 }
 
 /// Google's tokens that are accepted.

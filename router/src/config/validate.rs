@@ -384,7 +384,11 @@ fn sources(config: &Config, cx: &mut Cx<'_>) {
         } else if let Some(first) = paths.insert(path, name.as_str()) {
             let message = format!("the sources `{first}` and `{name}` have the same path `{path}`");
             let finding = Finding::error(cx.root.place(&at), message).code(codes::TWICE);
-            cx.findings.push(finding.help("give each source its own path"));
+            let help = match source {
+                Source::PubSubPublish(_) => "keep one, with the `topics` of both: clients of Pub/Sub know one path",
+                _ => "give each source its own path",
+            };
+            cx.findings.push(finding.help(help));
         } else if let Some(bus) = of_buses.get(path) {
             let message = format!("`{path}` is the path of the bus `{bus}` itself");
             let finding = Finding::error(cx.root.place(&at), message).code(codes::TWICE);

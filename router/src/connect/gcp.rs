@@ -11,23 +11,24 @@ use router_core::{
 #[cfg(feature = "gcp")]
 use router_gcp::{
     Credentials, PubSub, PubSubConfig, Settings,
-    source::{self, Pull, PullConfig, Push, PushConfig},
+    source::{self, Publish, PublishConfig, Pull, PullConfig, Push, PushConfig},
     target::{Batch, CloudRunConfig, CloudRunError, cloud_run as service},
     wire::Mode,
 };
 #[cfg(feature = "gcp")]
 use router_http::{
-    HttpTargetConfig,
+    HttpTargetConfig, Key, KeySpec,
     client::{Client, Clients},
     jwt::Verifier,
     target,
 };
 
 #[cfg(feature = "gcp")]
-use super::{Connected, Error, on_invalid, rate};
+use super::{Connected, Error, KnownKey, on_invalid, rate, secret};
 #[cfg(feature = "gcp")]
 use crate::config::{
-    self, CloudRunTarget, GoogleCredentials, GoogleTokens, PubSubBatch, PubSubPush, PubSubSource, PubSubTarget,
+    self, CloudRunTarget, GoogleCredentials, GoogleTokens, PubSubBatch, PubSubPublish, PubSubPush, PubSubSource,
+    PubSubTarget,
 };
 
 #[cfg(feature = "gcp")]
@@ -69,6 +70,25 @@ pub(super) fn push(name: &SourceName, given: &PubSubPush) -> Result<Connected, E
     let endpoint = Push::new(config).map_err(|e| unusable(name, &e))?;
     let (bus, validate) = (given.bus.clone(), given.validate);
     Ok(Connected::Push { endpoint: Box::new(endpoint), bus, keys: Vec::new(), validate })
+}
+
+/// Mounts what Pub/Sub's clients publish to.
+#[cfg(feature = "gcp")]
+pub(super) fn publish(name: &SourceName, given: &PubSubPublish) -> Result<Connected, Error> {
+    let mut keys = Vec::new();
+    for (n, named) in (1..).zip(&given.keys) {
+        let text = secret(|| format!("sources.{name}.pubsub_publish.keys"), named)?;
+        let key = Key::new(KeySpec::new(format!("{name}/{n}"), text)).map_err(|e| unusable(name, &e))?;
+        keys.push(KnownKey { key, secret: named.clone() });
+    }
+    let config = PublishConfig {
+        topics: given.topics.clone(),
+        keys: keys.iter().map(|known| known.key.clone()).collect(),
+        type_attribute: given.type_attribute.clone(),
+        ..PublishConfig::new(name.clone())
+    };
+    let endpoint = Box::new(Publish::new(config).map_err(|e| unusable(name, &e))?);
+    Ok(Connected::Push { endpoint, bus: given.bus.clone(), keys, validate: given.validate })
 }
 
 #[cfg(feature = "gcp")]

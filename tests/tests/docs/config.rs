@@ -67,6 +67,9 @@ fn read_of(of: &str, key: Option<(&str, &Value)>) -> Result<String, String> {
     if of.starts_with("sources.NAME.pubsub.") {
         tree["sources"]["name"] = json!({"pubsub": {"subscription": "projects/go-coffee/subscriptions/router"}});
     }
+    if of.starts_with("sources.NAME.pubsub_publish.") {
+        tree["sources"]["name"] = json!({"pubsub_publish": {}});
+    }
     if of.starts_with("sources.NAME.pubsub_push.") {
         tree["sources"]["name"] = json!({"pubsub_push": {"path": "/google"}});
     }

@@ -27,16 +27,16 @@ use super::{
 /// What no mode may change: numbers that can be written otherwise, and a letter outside ASCII.
 const DATA: &str = r#"{"a":1.10,"b":1e2,"c":"é"}"#;
 
-fn event(id: &str) -> Event {
+pub fn event(id: &str) -> Event {
     let event = Event::builder(id, "/shops/7", "coffee.order.created").attr("subject", "café").attr("priority", 3);
     event.attr("datacontenttype", "application/json").data(Form::Json, DATA).build().unwrap()
 }
 
-fn keyed(id: &str, key: &str) -> Event {
+pub fn keyed(id: &str, key: &str) -> Event {
     event(id).rebuild().attr("partitionkey", key).build().unwrap()
 }
 
-fn batch(events: impl IntoIterator<Item = Event>) -> Vec<Delivery> {
+pub fn batch(events: impl IntoIterator<Item = Event>) -> Vec<Delivery> {
     let lane = LaneId { bus: BusId(0), route: RouteId(1), run: RunId(0) };
     let id = |offset| DeliveryId { epoch: Epoch(1), lane, offset: Offset(offset) };
     let route = RouteName::new("r").unwrap();

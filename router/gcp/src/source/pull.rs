@@ -56,7 +56,7 @@ pub const LEASE_RANGE: (Duration, Duration) = (Duration::from_secs(10), Duration
 const BATCH_COUNT_MAX: usize = 500;
 const BATCH_BYTES_MAX: usize = 4 << 20;
 /// How long leases are extended at most while the bus takes nothing in.
-const HELD_MAX: Duration = Duration::from_secs(12 * 3600);
+const HELD_MAX: Duration = Duration::from_secs(43_200);
 /// How long a message that is rejected is kept from coming again: without it Pub/Sub would send it again at once.
 const REJECTED_WAIT: Duration = Duration::from_secs(10);
 /// How long nothing may come before the subscription is asked for: Google's client opens a broken stream again and

@@ -30,8 +30,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{BUSY_RETRY_AFTER, Limits, stream::Stream};
-use crate::{codes, endpoint::Body};
+use super::{BUSY_RETRY_AFTER, Limits, answer::Answer, stream::Stream};
+use crate::codes;
 
 /// How long the rest of a refused request is read and thrown away, so that the client sees the answer
 /// and not a reset of its connection.
@@ -312,7 +312,7 @@ pub(super) async fn drive<S>(
     limits: &Limits,
     stop: &CancellationToken,
 ) where
-    S: HttpService<hyper::body::Incoming, ResBody = Body, Error = std::convert::Infallible>,
+    S: HttpService<hyper::body::Incoming, ResBody = Answer, Error = std::convert::Infallible>,
 {
     let mut ticks = ticks(limits);
     let mut leave_at: Option<Instant> = None;
@@ -390,7 +390,7 @@ pub(super) async fn drive_http2<S>(
     limits: &Limits,
     stop: &CancellationToken,
 ) where
-    S: HttpService<hyper::body::Incoming, ResBody = Body, Error = std::convert::Infallible>,
+    S: HttpService<hyper::body::Incoming, ResBody = Answer, Error = std::convert::Infallible>,
     S::Future: Send + 'static,
 {
     let mut ticks = ticks(limits);

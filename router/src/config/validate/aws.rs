@@ -16,7 +16,11 @@ pub(super) fn source(name: &str, source: &Source, cx: &mut Cx<'_>) {
         }
         Source::Aws(AwsSource::PutEvents(put)) => access_keys(name, put, cx),
         Source::Aws(AwsSource::ApiDestination(sent)) => api_destination(name, sent, cx),
-        Source::Http(_) | Source::EventGrid(_) | Source::PubSub(_) | Source::PubSubPush(_) => {}
+        Source::Http(_)
+        | Source::EventGrid(_)
+        | Source::PubSub(_)
+        | Source::PubSubPush(_)
+        | Source::PubSubPublish(_) => {}
     }
 }
 

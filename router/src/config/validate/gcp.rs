@@ -12,6 +12,10 @@ pub(super) fn source(name: &str, source: &Source, cx: &mut Cx<'_>) {
             credentials(&[&at[..], &["credentials"]].concat(), &pull.credentials, cx);
             return topic(&at, pull.topic.as_ref(), cx);
         }
+        Source::PubSubPublish(publish) => {
+            let at = ["sources", name, "pubsub_publish", "topics"];
+            return publish.topics.iter().for_each(|given| named(&at, given, cx));
+        }
         _ => return,
     };
     let at = ["sources", name, "pubsub_push"];
@@ -24,10 +28,15 @@ pub(super) fn source(name: &str, source: &Source, cx: &mut Cx<'_>) {
 }
 
 fn topic(at: &[&str], topic: Option<&String>, cx: &mut Cx<'_>) {
-    if let Some(topic) = topic.filter(|topic| !is_topic(topic)) {
+    if let Some(topic) = topic {
+        named(&[at, &["topic"]].concat(), topic, cx);
+    }
+}
+
+fn named(at: &[&str], topic: &str, cx: &mut Cx<'_>) {
+    if !is_topic(topic) {
         let message = format!("`{topic}` is no topic");
-        let help = "write it whole, e.g. `projects/go-coffee/topics/coffee`";
-        cx.error(&[at, &["topic"]].concat(), message, help);
+        cx.error(at, message, "write it whole, e.g. `projects/go-coffee/topics/coffee`");
     }
 }
 
