@@ -232,5 +232,6 @@ async fn metrics_text(State(api): Shared) -> Answer {
 }
 
 async fn status(State(api): Shared) -> Answer {
-    Ok(Json(view::Status::new(api.path.status().await?, api.started)).into_response())
+    Ok(Json(view::Status::new(api.path.status().await?, api.path.stats().archive.status(), api.started))
+        .into_response())
 }

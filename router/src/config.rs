@@ -48,6 +48,9 @@ mod router;
 /// From where on a route that is new gets events.
 mod start;
 
+/// Where sealed segments are copied to.
+mod archive;
+
 /// What an HTTP target can be told.
 mod target;
 
@@ -67,7 +70,11 @@ mod gcp;
 pub mod report;
 
 pub use self::schemas::{Schemas, Validate};
-pub use self::{router::Router, start::Start};
+pub use self::{
+    archive::{Archive, WhenFull},
+    router::Router,
+    start::Start,
+};
 pub use aws::{
     ApiDestinationSource, ApiKey, AwsAccessKey, AwsBatch, AwsCredentials, AwsSource, BasicLogin, EventBridgeMapping,
     EventBridgeSource, EventBridgeTarget, Invocation, LambdaTarget, OAuthTokens, PutEventsSource, SqsTarget,
@@ -118,6 +125,8 @@ pub struct Config {
     pub routes: BTreeMap<RouteName, Route>,
     /// How long dead letters are kept.
     pub dead_letters: DeadLetters,
+    /// Where sealed segments are copied to. Default: nowhere.
+    pub archive: Option<Archive>,
     /// Replays.
     pub replay: Replay,
     /// The schemas that sources may ask for.
@@ -149,6 +158,7 @@ impl Default for Config {
             targets: BTreeMap::new(),
             routes: BTreeMap::new(),
             dead_letters: DeadLetters::default(),
+            archive: None,
             replay: Replay::default(),
             schemas: Schemas::default(),
             limits: Limits::default(),

@@ -14,6 +14,9 @@ mod gcp;
 /// Who the router is to others.
 mod router;
 
+/// The archive in object storage.
+mod archive;
+
 use std::{
     collections::BTreeSet,
     num::NonZeroU32,
@@ -48,7 +51,10 @@ use crate::{
     config::{self, Config, Validate, value},
 };
 
-pub use self::router::router;
+pub use self::{
+    archive::{archived_buses, archiving, environment, retention_of},
+    router::router,
+};
 
 /// Why something that the configuration names cannot be had. Each says where, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +117,9 @@ pub enum Error {
     /// A target at Azure.
     #[error("targets.{0}: {1}")]
     Azure(TargetName, String),
+    /// The archive in object storage.
+    #[error("archive: {0}")]
+    Archive(String),
     /// A kind that this program was built without.
     #[error(
         "{place}: this gocoffee was built without {feature}; use one that was built with `--features {feature}`, as by default"
@@ -134,6 +143,7 @@ impl Error {
             | Error::Aws { .. }
             | Error::Google { .. }
             | Error::Azure(..)
+            | Error::Archive(_)
             | Error::Router(_) => codes::CONFIG_VALUE,
             Error::RouterKey { .. } => codes::ROUTER_KEY_FILE,
             Error::BuiltWithout { .. } => codes::BUILT_WITHOUT,

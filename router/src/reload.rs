@@ -386,6 +386,7 @@ fn fixed(was: &Config, is: &Config) -> Vec<String> {
         routes: _,
         schemas: _,
         dead_letters: _,
+        archive: _,
         replay: _,
         limits: _,
         stop_deadline: _,
@@ -402,6 +403,8 @@ fn fixed(was: &Config, is: &Config) -> Vec<String> {
         all.entry(config::default_bus()).or_default();
         all
     };
+    // Which buses are copied follows from which there are.
+    let archived = |config: &Config| connect::archived_buses(config);
     let limits = |config: &Config| config::Limits { waiting_total_max: 0, ..config.limits.clone() };
     let keys = [
         ("listen", was.listen != is.listen),
@@ -415,6 +418,7 @@ fn fixed(was: &Config, is: &Config) -> Vec<String> {
         ("buses", buses(was) != buses(is)),
         ("sources", was.sources != is.sources),
         ("schemas", was.schemas != is.schemas),
+        ("archive", was.archive != is.archive || archived(was) != archived(is)),
         ("replay", was.replay != is.replay),
         ("limits", limits(was) != limits(is)),
         ("stop_deadline", was.stop_deadline != is.stop_deadline),

@@ -166,6 +166,7 @@ pub async fn serve(config: Config, options: Options) -> Result<Running, Error> {
     let configured = config.admin.token.as_ref().map(|t| connect::secret(|| "admin.token".into(), t)).transpose()?;
     let router = config.router.key.as_ref().map(|_| connect::router(&config.router, &data)).transpose()?;
     let keys = connect::keys(&config)?;
+    let archiving = connect::archiving(&config)?;
     let clients = connect::Clients::default();
     let mut sources = Vec::new();
     for (name, source) in &config.sources {
@@ -193,7 +194,7 @@ pub async fn serve(config: Config, options: Options) -> Result<Running, Error> {
     let router = router.map_or_else(|| connect::router(&config.router, &data), Ok)?;
     tracing::info!(router = %router.id(), "what leaves carries this router's id in gocoffeehops");
     topology.router = Some(Arc::new(router));
-    let path = Arc::new(Path::start(opened.store(), topology, clock.clone()).await?);
+    let path = Arc::new(Path::start_with(opened.store(), topology, archiving, clock.clone()).await?);
     let started = clock.wall();
     let readers = admin::reading::Readers::default();
     let guard_of_readers = readers.guard();

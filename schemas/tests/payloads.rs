@@ -140,6 +140,15 @@ fn of_the_router() -> Vec<Entry> {
         ),
         entry::<system::Refusing>("gocoffee.intake.refusing", json!({"why": "route orders is owed 900", "count": 1})),
         entry::<system::Resumed>("gocoffee.intake.resumed", json!({"count": 1})),
+        entry::<system::ArchiveFailing>(
+            "gocoffee.archive.failing",
+            json!({"place": "s3://coffee/a", "count": 1, "why": "no answer within 120 s"}),
+        ),
+        entry::<system::ArchiveWorks>("gocoffee.archive.works", json!({"place": "s3://coffee/a", "count": 1})),
+        entry::<system::ArchiveUncopied>(
+            "gocoffee.archive.uncopied",
+            json!({"bus": "default", "count": 1, "from": 1, "to": 9}),
+        ),
         entry::<system::ReplayEnded>(
             "gocoffee.replay.ended",
             json!({"replay": 1, "bus": "default", "end": "done", "from": 1, "to": 9, "next": 9, "read": 8, "skipped": 2,

@@ -13,7 +13,7 @@ use std::{
 use serde_json::Value;
 
 /// Each member, and the members that it may use, for building and for testing alike.
-const ALLOWED: [(&str, &[&str]); 16] = [
+const ALLOWED: [(&str, &[&str]); 17] = [
     ("schemas", &[]),
     ("router-core", &["schemas"]),
     ("router-store", &["schemas", "router-core"]),
@@ -21,9 +21,19 @@ const ALLOWED: [(&str, &[&str]); 16] = [
     ("router-aws", &["schemas", "router-core", "router-http"]),
     ("router-azure", &["schemas", "router-core", "router-http"]),
     ("router-gcp", &["schemas", "router-core", "router-http"]),
+    ("router-objects", &["schemas", "router-core", "router-http"]),
     (
         "gocoffee",
-        &["schemas", "router-core", "router-store", "router-http", "router-aws", "router-azure", "router-gcp"],
+        &[
+            "schemas",
+            "router-core",
+            "router-store",
+            "router-http",
+            "router-aws",
+            "router-azure",
+            "router-gcp",
+            "router-objects",
+        ],
     ),
     ("function-host", &["schemas"]),
     ("order-processor", &["schemas", "function-host"]),
@@ -41,6 +51,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
             "router-aws",
             "router-azure",
             "router-gcp",
+            "router-objects",
             "gocoffee",
             "function-host",
             "order-processor",

@@ -3,9 +3,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+/// Copies in object storage.
+#[path = "archive/copies.rs"]
+mod copies;
+
 /// Exports.
 #[path = "archive/export.rs"]
 mod export;
+
+/// The places that copies may lie at.
+#[path = "archive/stores.rs"]
+mod stores;
 
 /// Tails.
 #[path = "archive/tail.rs"]

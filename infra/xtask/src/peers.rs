@@ -1,6 +1,6 @@
 //! Who stands for the clouds in the tests: moto and ministack for AWS, Microsoft's own client for Event Grid and
-//! Google's for Pub/Sub, in a virtual environment of Python under
-//! the target folder. They are installed once, while the workspace is built, and kept until other versions are wanted.
+//! Google's for Pub/Sub, in a virtual environment of Python under the target folder, and Azurite for Azure's storage
+//! beside them. They are installed once, while the workspace is built, and kept until other versions are wanted.
 //! Without Python, or without a network, the suites that need them say that they are skipped.
 
 use std::{
@@ -13,6 +13,8 @@ use std::{
 /// What is installed.
 const WANTED: [&str; 4] =
     ["moto[server]==5.2.5", "ministack==1.5.33", "azure-eventgrid==4.22.1", "google-cloud-pubsub==2.44.0"];
+/// Azure's storage, for the archive: it runs on Node.
+const AZURITE: &str = "azurite@3.35.0";
 /// What names, in the folder, what it holds.
 const MARK: &str = "installed";
 
@@ -23,6 +25,11 @@ pub fn provide() -> JoinHandle<()> {
         if let Err(why) = install(&folder) {
             eprintln!(
                 "moto and ministack cannot be installed, so the suite aws is skipped where they are not on the PATH: {why}"
+            );
+        }
+        if let Err(why) = azurite(&folder.join("azurite")) {
+            eprintln!(
+                "Azurite cannot be installed, so the test of az:// is skipped where it is not on the PATH: {why}"
             );
         }
     })
@@ -45,6 +52,17 @@ fn install(folder: &Path) -> Result<(), String> {
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
     run(Command::new(folder.join("bin/python")).args(pip).args(WANTED))?;
     fs::write(&mark, wanted).map_err(|e| e.to_string())
+}
+
+fn azurite(folder: &Path) -> Result<(), String> {
+    let mark = folder.join(MARK);
+    if fs::read_to_string(&mark).is_ok_and(|there| there == AZURITE) {
+        return Ok(());
+    }
+    fs::create_dir_all(folder).map_err(|e| e.to_string())?;
+    let npm = ["install", "--silent", "--no-fund", "--no-audit", "--ignore-scripts", "--fetch-retries=1"];
+    run(Command::new("npm").args(npm).args(["--fetch-timeout=15000", "--prefix"]).arg(folder).arg(AZURITE))?;
+    fs::write(&mark, AZURITE).map_err(|e| e.to_string())
 }
 
 /// Runs a command; an error is the last line of what it said.

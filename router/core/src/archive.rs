@@ -11,7 +11,8 @@ use tokio::sync::watch;
 use crate::{
     clock::Timestamp,
     id::{BusId, Offset},
-    store::{Chunk, Error, Ledger, Log, Needed, Segment},
+    shelf::{Copied, Reach},
+    store::{Chunk, Error, Ledger, Needed, Segment},
 };
 
 /// Events that a live reader may be behind; past it, it goes on further ahead.
@@ -25,14 +26,14 @@ const PACE_WINDOW: Duration = Duration::from_millis(250);
 #[derive(Clone)]
 pub struct Archive {
     bus: BusId,
-    log: Arc<dyn Log>,
+    reach: Reach,
     ledger: Arc<dyn Ledger>,
 }
 
 impl Archive {
     /// Of this bus.
-    pub fn new(bus: BusId, log: Arc<dyn Log>, ledger: Arc<dyn Ledger>) -> Self {
-        Archive { bus, log, ledger }
+    pub fn new(bus: BusId, reach: Reach, ledger: Arc<dyn Ledger>) -> Self {
+        Archive { bus, reach, ledger }
     }
 
     /// The bus.
@@ -40,14 +41,32 @@ impl Archive {
         self.bus
     }
 
-    /// The first offset that is kept whole, and the one that the next event gets.
+    /// The first offset that can be read, here or from a copy, and the one that the next event gets.
     pub fn bounds(&self) -> (Offset, Offset) {
-        self.log.bounds()
+        self.reach.bounds()
     }
 
-    /// The stretches that the log is made of: see [`Log::segments`].
+    /// The first offset that is kept whole on this machine, and the one that the next event gets.
+    pub fn bounds_here(&self) -> (Offset, Offset) {
+        self.reach.log().bounds()
+    }
+
+    /// Copies of the bus, outside of this machine, by offset.
+    pub fn copies(&self) -> Vec<Copied> {
+        self.reach.copies()
+    }
+
+    /// The stretches that the log is made of: see [`crate::store::Log::segments`].
     pub fn segments(&self) -> Vec<Segment> {
-        self.log.segments()
+        self.reach.log().segments()
+    }
+
+    /// Whether it is known what there is from an offset on: see [`Reach::known`].
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn known(&self, from: Offset) -> Result<(), Error> {
+        self.reach.known(from)
     }
 
     /// The first offset whose event was appended at or after `t`; the tail if there is none.
@@ -55,15 +74,15 @@ impl Archive {
     /// # Errors
     /// The store's.
     pub async fn seek(&self, t: Timestamp) -> Result<Offset, Error> {
-        self.log.seek(t).await
+        self.reach.seek(t).await
     }
 
-    /// Events from an offset on: see [`Log::read`].
+    /// Events from an offset on: see [`Reach::read`].
     ///
     /// # Errors
     /// The store's.
     pub async fn read(&self, from: Offset, bytes_max: usize) -> Result<Chunk, Error> {
-        self.log.read(from, bytes_max).await
+        self.reach.read(from, bytes_max).await
     }
 
     /// Which events of a range deliveries and dead letters need: see [`Ledger::needed`].
@@ -76,7 +95,7 @@ impl Archive {
 
     /// The tail, as it moves.
     pub fn tail(&self) -> watch::Receiver<Offset> {
-        self.log.tail()
+        self.reach.log().tail()
     }
 }
 
@@ -123,6 +142,8 @@ pub enum Why {
     Behind,
     /// They are no longer kept.
     Trimmed,
+    /// Their copy in the archive is missing or damaged.
+    Lost,
 }
 
 impl Why {
@@ -131,6 +152,7 @@ impl Why {
         match self {
             Why::Behind => "behind",
             Why::Trimmed => "trimmed",
+            Why::Lost => "lost",
         }
     }
 }

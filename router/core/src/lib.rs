@@ -9,6 +9,7 @@
 //! | 5 | plan | [`plan`] | |
 //! | 6 | deliver | [`target`] | nothing: sent again under the same [`id::DeliveryId`] |
 //! | 7 | settle | [`settle`] | done, retry at, or dead letter |
+//! | 8 | archive | [`shelf`] | a copy; only then retention lets the segment go |
 //! | 9 | replay | [`replay`]: re-enters at 4 | the run's progress |
 //!
 //! [`path`] drives the steps and is the only file that spawns. Decisions are pure functions that take
@@ -61,6 +62,9 @@ pub mod settle;
 
 /// Step 9: a stretch of the log, once more.
 pub mod replay;
+
+/// Step 8: copies of sealed segments, outside of this machine.
+pub mod shelf;
 
 /// How long what is settled stays, and what gives way when space is short.
 pub mod retain;

@@ -6,6 +6,7 @@
 //! | planner, in this file | bus | 4, 5 | the log's tail |
 //! | [`dispatch`] | router | 5 to 7 | what is planned, what ended, time |
 //! | [`sweep`] | router | | time, and a disk that fills up |
+//! | [`copy`] | router | 8 | time |
 //! | [`revise`] | router | | another configuration |
 //!
 //! They hand on by bounded queues; what does not fit a queue waits in the log or in the ledger.
@@ -18,6 +19,9 @@ mod lane;
 
 /// The keys of a lane with order.
 mod keys;
+
+/// Events that are owed and lie no longer in the log.
+mod absent;
 
 /// Everything that is owed, and what to do next.
 mod open;
@@ -33,6 +37,9 @@ mod gate;
 
 /// What is old or too much goes.
 mod sweep;
+
+/// Step 8: sealed segments are copied out.
+mod copy;
 
 /// Dead letters: looked at, opened again, ended.
 mod letters;
@@ -88,6 +95,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     append::Intake,
     begin::Start,
+    copy::{Archiving, COPY_EVERY},
     edit::{EditError, Edited},
     inlet::Doorway,
     letters::{Purged, Redriven, Which},
@@ -102,6 +110,7 @@ pub use self::{
 use self::{
     append::{Appender, Stand},
     begin::Numbered,
+    copy::Copier,
     dispatch::{Dispatcher, Msg, Planned},
     gate::Gates,
     herald::Herald,
@@ -124,6 +133,7 @@ use crate::{
     reply::ReplySpec,
     retain::{BacklogLimits, DiskBudget, LetterLimits, Retention},
     settle::RetryPolicy,
+    shelf::{self, Reach},
     stats::{Stats, Status},
     store::{self, Change, Durability, Ledger, Log, Record, State, Store},
     system::{self, Fact},
@@ -291,6 +301,8 @@ pub struct Path {
     herald: Option<Herald>,
     ledger: Arc<dyn Ledger>,
     logs: BTreeMap<BusId, Arc<dyn Log>>,
+    /// The same with their copies.
+    reaches: BTreeMap<BusId, Reach>,
     archives: BTreeMap<BusName, Archive>,
     intakes: HashMap<BusName, Intake>,
     quarantine: Option<Quarantine>,
@@ -316,6 +328,19 @@ impl Path {
     /// # Errors
     /// [`StartError`]: nothing was started, though buses and routes may have got their numbers.
     pub async fn start(store: Arc<dyn Store>, topology: Topology, clock: Arc<dyn Clock>) -> Result<Path, StartError> {
+        Path::start_with(store, topology, None, clock).await
+    }
+
+    /// As [`Path::start`], with an archive that sealed segments are copied to. It need not answer yet.
+    ///
+    /// # Errors
+    /// As [`Path::start`].
+    pub async fn start_with(
+        store: Arc<dyn Store>,
+        topology: Topology,
+        archiving: Option<Archiving>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Path, StartError> {
         revise::check(&topology)?;
         let ledger = store.ledger();
         let mut state = ledger.state().await?;
@@ -349,7 +374,9 @@ impl Path {
         let dead_letters = counts.filter(|c| c.dead_letters > 0).map(|c| (c.lane, c.dead_letters)).collect();
         let stats = Arc::default();
         let gates = Arc::new(Gates::new(logs.keys().copied()));
-        Parts { store, state, topology, ledger, logs, planned, dead_letters, gates, clock, stats }.start().await
+        Parts { store, state, topology, archiving, ledger, logs, planned, dead_letters, gates, clock, stats }
+            .start()
+            .await
     }
 
     /// The way into a bus; `None` when there is no such bus.
@@ -463,6 +490,7 @@ struct Parts {
     store: Arc<dyn Store>,
     state: State,
     topology: Topology,
+    archiving: Option<Archiving>,
     ledger: Arc<dyn Ledger>,
     logs: BTreeMap<BusId, Arc<dyn Log>>,
     planned: BTreeMap<BusId, Offset>,
@@ -502,14 +530,18 @@ impl Parts {
         let (changing, trimming): (_, Arc<Mutex<()>>) = (Arc::default(), Arc::default());
         let (wishes, renewed) = watch::channel(None);
         loops.spawn(self.sweeper(dispatcher.clone(), &changing, &trimming, renewed).run(stopping.clone()));
+        if let Some(copier) = self.copier(&trimming) {
+            loops.spawn(copier.run(stopping.clone()));
+        }
         let (reviser, asked) = mpsc::channel(1);
         let channels = revise::Channels { stands, planners: newer, dispatcher: dispatcher.clone(), wishes };
+        let reaches = self.reaches();
         let Parts { ledger, logs, stats, state, topology, .. } = self;
         let now = revise::InForce::new(state.clone(), &topology, places);
         let revising = Reviser::new(ledger.clone(), logs.clone(), stats.clone(), now, channels, trimming.clone());
         loops.spawn(revising.run(asked, stopping.clone()));
         let archive =
-            |(name, id): (BusName, BusId)| Some((name, Archive::new(id, logs.get(&id)?.clone(), ledger.clone())));
+            |(name, id): (BusName, BusId)| Some((name, Archive::new(id, reaches.get(&id)?.clone(), ledger.clone())));
         let archives = state.buses.into_iter().filter_map(archive).collect();
         let loops = Mutex::new(loops.set);
         Ok(Path {
@@ -517,6 +549,7 @@ impl Parts {
             herald,
             ledger,
             logs,
+            reaches,
             archives,
             intakes,
             quarantine,
@@ -602,6 +635,33 @@ impl Parts {
         Ok(Dispatcher::new(set, known, self, doors, tx))
     }
 
+    /// Each log with its copies.
+    fn reaches(&self) -> BTreeMap<BusId, Reach> {
+        let shelf = self.archiving.as_ref().map(|archiving| archiving.shelf.clone());
+        let reach = |(name, id): &(BusName, BusId)| {
+            Some((*id, Reach::new(name.clone(), self.logs.get(id)?.clone(), shelf.clone())))
+        };
+        self.state.buses.iter().filter_map(reach).collect()
+    }
+
+    /// Copies the configured buses to the archive, if there is one.
+    fn copier(&self, trimming: &Arc<Mutex<()>>) -> Option<Copier> {
+        let archiving = self.archiving.clone()?;
+        let named = self.state.buses.iter().filter(|(name, _)| archiving.buses.contains(name));
+        let logs = named.filter_map(|(name, id)| Some((*id, name.clone(), self.logs.get(id)?.clone()))).collect();
+        Some(Copier {
+            archiving,
+            store_id: shelf::store_id(&self.state.secret),
+            epochs: self.state.epochs.clone(),
+            logs,
+            ledger: self.ledger.clone(),
+            trimming: trimming.clone(),
+            clock: self.clock.clone(),
+            stats: self.stats.clone(),
+            state: copy::State::default(),
+        })
+    }
+
     fn sweeper(
         &self,
         dispatcher: mpsc::UnboundedSender<Msg>,
@@ -615,6 +675,7 @@ impl Parts {
             logs: self.logs.clone(),
             names: self.state.buses.iter().map(|(name, id)| (*id, name.clone())).collect(),
             wishes: revise::wishes(&self.state, &self.topology),
+            archiving: self.archiving.clone(),
             renewed,
             every: self.topology.budgets.sweep_every,
             epoch: self.state.epoch,

@@ -166,6 +166,10 @@ pub struct Run {
     pub read: u64,
     /// Those of them that none of its routes wanted.
     pub skipped: u64,
+    /// Offsets of its range that could not be read: their copy in the archive is missing or damaged, or they went
+    /// before they were copied. Kept behind the rest of it.
+    #[serde(skip)]
+    pub lost: u64,
 }
 
 impl Run {
@@ -301,6 +305,8 @@ pub struct Read {
     pub next: Offset,
     /// Events that were read.
     pub read: u64,
+    /// Offsets that could not be read, and what is wrong with the copy that they would be in.
+    pub lost: Option<(u64, Box<str>)>,
     /// Those that a route wants, and which routes.
     pub hits: Vec<(Record, Vec<RouteId>)>,
 }

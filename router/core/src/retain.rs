@@ -7,6 +7,8 @@
 //!    `bytes_max`. A wish about settled data: a segment of which more than half is still owed or
 //!    dead-lettered stays as it is, because a copy of it would gain little.
 //! 2. Space is short: settled archive, oldest first over all buses, wherever that gains something.
+//!    Where segments are copied to an archive, neither of these lets go what has no copy yet; only when
+//!    there is no space at all does that go too, unless the archive says `hold`, and it is counted apart.
 //! 3. There is no space: the largest backlog becomes dead letters, where that frees something, that is
 //!    where dead letters have a limit of bytes; routes that say `hold` keep theirs.
 //! 4. Else intake refuses and names who holds the most.
@@ -166,6 +168,18 @@ pub struct BusNow {
     pub retention: Retention,
     /// Its stretches by offset.
     pub pieces: Vec<Piece>,
+    /// What becomes of segments without a copy when the disk is full; `None`: it is not copied anywhere.
+    pub uncopied: Option<Uncopied>,
+}
+
+/// What becomes of settled segments that have no copy yet when the disk is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Uncopied {
+    /// They go, counted and told: what comes in counts more than a copy of what was delivered.
+    #[default]
+    LetGo,
+    /// They stay: intake refuses until they are copied.
+    Hold,
 }
 
 /// A stretch of a log, and what is known of it.
@@ -177,6 +191,8 @@ pub struct Piece {
     pub needed: Option<NeededOf>,
     /// Of a remnant: records that were needed when it was made, if that was in this run.
     pub kept: Option<u64>,
+    /// All of it has a copy in the archive.
+    pub copied: bool,
 }
 
 /// What the ledger refers to in a stretch.
@@ -210,11 +226,13 @@ pub enum Why {
     Space,
     /// Less than half of the remnant is still needed.
     Remnant,
+    /// The disk is full, and it had no copy yet.
+    Uncopied,
 }
 
 impl Why {
     /// All of them.
-    pub const ALL: [Why; 4] = [Why::Age, Why::Bytes, Why::Space, Why::Remnant];
+    pub const ALL: [Why; 5] = [Why::Age, Why::Bytes, Why::Space, Why::Remnant, Why::Uncopied];
 
     /// For logs and metrics.
     pub fn as_str(self) -> &'static str {
@@ -223,7 +241,15 @@ impl Why {
             Why::Bytes => "bytes",
             Why::Space => "space",
             Why::Remnant => "remnant",
+            Why::Uncopied => "uncopied",
         }
+    }
+}
+
+impl BusNow {
+    /// Whether the stretch has to wait for its copy.
+    pub fn awaits(&self, piece: &Piece) -> bool {
+        self.uncopied.is_some() && piece.sealed() && !piece.copied
     }
 }
 
@@ -249,7 +275,11 @@ impl Piece {
 pub fn archive(now: Timestamp, level: Level, buses: &[BusNow]) -> Option<Step> {
     let of_bus = |bus: &BusNow| remnants(bus).or_else(|| retention(now, bus));
     let wished = buses.iter().find_map(of_bus);
-    wished.or_else(|| if level == Level::Calm { None } else { space(buses) })
+    wished.or_else(|| match level {
+        Level::Calm => None,
+        Level::Short => space(buses, false),
+        Level::Full => space(buses, false).or_else(|| space(buses, true)),
+    })
 }
 
 /// A remnant that nothing needs any more goes, and one of which less than half is needed is copied again.
@@ -277,6 +307,9 @@ fn retention(now: Timestamp, bus: &BusNow) -> Option<Step> {
         let holds = oldest.segment.first < oldest.segment.next;
         return (old(oldest) && holds).then_some(Step::Seal(bus.bus));
     }
+    if bus.awaits(oldest) {
+        return None;
+    }
     let first = oldest.segment.first;
     let Some(needed) = oldest.needed else { return Some(Step::Ask(bus.bus, first)) };
     let gains = needed.planned && oldest.needed_bytes(needed) <= oldest.segment.bytes / 2;
@@ -284,13 +317,14 @@ fn retention(now: Timestamp, bus: &BusNow) -> Option<Step> {
 }
 
 /// The oldest sealed segment of all buses that gains something, alone or with those behind it: a bus gives
-/// its segments in order.
-fn space(buses: &[BusNow]) -> Option<Step> {
+/// its segments in order. `full`: what has no copy yet goes too, where it may.
+fn space(buses: &[BusNow], full: bool) -> Option<Step> {
     let oldest = |bus: &BusNow| bus.pieces.iter().find(|p| p.sealed()).map(|p| p.segment.newest);
     let mut order: Vec<(Timestamp, &BusNow)> = buses.iter().filter_map(|b| Some((oldest(b)?, b))).collect();
     order.sort_by_key(|(newest, bus)| (*newest, bus.bus));
     order.into_iter().find_map(|(_, bus)| {
-        let sealed = || bus.pieces.iter().filter(|p| p.sealed()).take(AHEAD_MAX);
+        let goes = |p: &&Piece| !bus.awaits(p) || (full && bus.uncopied == Some(Uncopied::LetGo));
+        let sealed = || bus.pieces.iter().filter(|p| p.sealed()).take_while(goes).take(AHEAD_MAX);
         let (mut bytes, mut gain) = (0u64, 0u64);
         for piece in sealed() {
             let Some(needed) = piece.needed else { return Some(Step::Ask(bus.bus, piece.segment.first)) };
@@ -300,7 +334,8 @@ fn space(buses: &[BusNow]) -> Option<Step> {
             bytes += piece.segment.bytes;
             gain += piece.segment.bytes.saturating_sub(piece.needed_bytes(needed));
             if gain > 0 && gain >= bytes / GAIN_MIN {
-                return sealed().next().map(|p| Step::Reduce(bus.bus, p.segment.first, Why::Space));
+                let why = |p: &Piece| if bus.awaits(p) { Why::Uncopied } else { Why::Space };
+                return sealed().next().map(|p| Step::Reduce(bus.bus, p.segment.first, why(p)));
             }
         }
         None
@@ -338,6 +373,8 @@ pub enum Holder {
     DeadLetters,
     /// Events that are settled, and that no step may let go yet.
     Archive,
+    /// Events that are settled, and that wait for their copy in the archive.
+    Uncopied,
 }
 
 impl std::fmt::Display for Holder {
@@ -345,6 +382,10 @@ impl std::fmt::Display for Holder {
         match self {
             Holder::Route(route) => write!(f, "route {route} is owed most of it; see why its target takes nothing"),
             Holder::DeadLetters => write!(f, "dead letters hold most of it; redrive or purge them"),
+            Holder::Uncopied => write!(
+                f,
+                "settled events wait for their copy in the archive, which says `when_full: hold`; see why it takes none with `gocoffee status`"
+            ),
             Holder::Archive => write!(f, "its events are the newest there are; give it more space"),
         }
     }

@@ -11,7 +11,7 @@ fn days(n: u64) -> Timestamp {
 /// A stretch of a hundred offsets and a hundred bytes, whose newest record is from that day.
 fn piece(kind: SegmentKind, first: u64, day: u64, needed: Option<u64>) -> Piece {
     let segment = Segment { first: Offset(first), next: Offset(first + 100), newest: days(day), bytes: 100, kind };
-    Piece { segment, needed: needed.map(|count| NeededOf { count, planned: true }), kept: None }
+    Piece { segment, needed: needed.map(|count| NeededOf { count, planned: true }), kept: None, copied: false }
 }
 
 fn sealed(first: u64, day: u64, needed: Option<u64>) -> Piece {
@@ -27,7 +27,7 @@ fn remnant(first: u64, needed: Option<u64>, kept: Option<u64>) -> Piece {
 }
 
 fn bus(id: u16, retention: Retention, pieces: Vec<Piece>) -> BusNow {
-    BusNow { bus: BusId(id), retention, pieces }
+    BusNow { bus: BusId(id), retention, pieces, uncopied: None }
 }
 
 fn calm(retention: Retention, pieces: Vec<Piece>) -> Option<Step> {

@@ -18,6 +18,7 @@ use crate::{
     id::{BusName, Epoch, Offset, RouteName, TargetName},
     replay::{Run, RunEnd},
     retain::{Level, Why},
+    shelf::ArchiveStats,
     system::Facts,
 };
 
@@ -223,6 +224,8 @@ impl ReplayStats {
 pub struct Stats {
     /// Replays.
     pub replay: Arc<ReplayStats>,
+    /// The archive in object storage.
+    pub archive: ArchiveStats,
     /// The store's space.
     pub disk: DiskStats,
     /// Ledger commits: time until durable or written.

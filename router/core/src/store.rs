@@ -48,6 +48,23 @@ pub enum Error {
         /// What was asked for.
         first: Offset,
     },
+    /// Events that the log has let go, and whose copy in the archive is missing or damaged: pass over them.
+    #[error(
+        "offsets {from} to below {to} cannot be read: {place}: {what}; `gocoffee archive verify` names all such copies"
+    )]
+    Lost {
+        /// The first of them.
+        from: Offset,
+        /// The offset behind them.
+        to: Offset,
+        /// The copy.
+        place: Box<str>,
+        /// What is wrong with it.
+        what: Box<str>,
+    },
+    /// The archive in object storage does not answer: the same call may succeed later.
+    #[error("the archive cannot be read now: {0}")]
+    Unreachable(Arc<str>),
     /// What was read is damaged.
     #[error("damage in {place}: {what}")]
     Damaged {
@@ -67,6 +84,8 @@ impl Error {
             Error::Trimmed { .. } => codes::TRIMMED,
             Error::Fenced => codes::FENCED,
             Error::NoSegment { .. } => codes::NO_SEGMENT,
+            Error::Lost { .. } => codes::COPY_LOST,
+            Error::Unreachable(_) => codes::ARCHIVE_UNREACHABLE,
             Error::Damaged { .. } => codes::DAMAGED,
         }
     }

@@ -3,6 +3,7 @@
 use axum::{Json, extract::State, response::IntoResponse};
 use router_core::{
     archive::Archive,
+    id::Offset,
     replay::Run,
     store::{Error, Segment, SegmentKind},
 };
@@ -64,6 +65,8 @@ pub enum Kind {
     Sealed,
     /// All, and new events come to it.
     Unsealed,
+    /// All, as copies in the archive; it may be kept here, too.
+    Copied,
 }
 
 pub(super) async fn list(State(api): Shared) -> Answer {
@@ -72,12 +75,43 @@ pub(super) async fn list(State(api): Shared) -> Answer {
     for (name, archive) in api.path.archives() {
         let (first, tail) = archive.bounds();
         let mut stretches = Vec::new();
+        stretches.extend(copied(archive, &runs));
         for segment in archive.segments() {
             stretches.push(stretch(archive, segment, &runs).await?);
         }
         buses.push(Bus { name: name.to_string(), first: first.0, tail: tail.0, stretches });
     }
     Ok(Json(Buses { buses }).into_response())
+}
+
+/// What lies in the archive in object storage: copies that follow each other are one stretch.
+fn copied(archive: &Archive, runs: &[Run]) -> Vec<Stretch> {
+    let mut stretches: Vec<Stretch> = Vec::new();
+    for copy in archive.copies() {
+        let (first, next) = (copy.first, copy.next);
+        match stretches.last_mut().filter(|last| last.next == first.0) {
+            Some(last) => {
+                (last.next, last.newest) = (next.0, Some(time_text(copy.newest)));
+                last.bytes += copy.bytes;
+            }
+            None => stretches.push(Stretch {
+                kind: Kind::Copied,
+                first: first.0,
+                next: next.0,
+                oldest: Some(time_text(copy.oldest)),
+                newest: Some(time_text(copy.newest)),
+                bytes: copy.bytes,
+                needed: 0,
+                matched: true,
+                replays: Vec::new(),
+            }),
+        }
+    }
+    let held = |s: &Stretch, run: &Run| run.holds_any_of(archive.bus(), &(Offset(s.first)..Offset(s.next)));
+    for stretch in &mut stretches {
+        stretch.replays = runs.iter().filter(|run| held(stretch, run)).map(|run| run.id.0).collect();
+    }
+    stretches
 }
 
 async fn stretch(archive: &Archive, segment: Segment, runs: &[Run]) -> Result<Stretch, Error> {

@@ -12,6 +12,7 @@ use prometheus_client::{
 use router_core::{
     clock::Timestamp,
     retain::Level,
+    shelf::Waiting,
     stats::{BUCKETS_US, BreakerState, Histogram, LaneStateName, RouteStats, RouteStatus, Stats, Status},
 };
 
@@ -59,6 +60,7 @@ impl Collector for Snapshot {
         self.buses(out)?;
         histograms(out, names::COMMIT, [(Vec::new(), &self.stats.commit)])?;
         self.disk(out)?;
+        self.archive(out)?;
         self.routes(out)?;
         self.replays(out)?;
         match &self.status {
@@ -98,6 +100,27 @@ impl Snapshot {
         counters(out, names::FACTS_TOLD, [(Vec::new(), facts.told.get())])?;
         counters(out, names::FACTS_LOST, [(Vec::new(), facts.lost.get())])?;
         counters(out, names::FACTS_ABOUT_ITSELF, [(Vec::new(), facts.about_itself.get())])
+    }
+
+    /// The archive in object storage, where there is one.
+    fn archive(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let archive = &self.stats.archive;
+        let Some(status) = archive.status() else { return Ok(()) };
+        counters(out, names::COPIED, [(Vec::new(), archive.copied.get())])?;
+        counters(out, names::COPIED_BYTES, [(Vec::new(), archive.copied_bytes.get())])?;
+        counters(out, names::COPY_FAILURES, [(Vec::new(), archive.failures.get())])?;
+        counters(out, names::COPIES_REMOVED, [(Vec::new(), archive.removed.get())])?;
+        gauges(out, names::ARCHIVE_FAILING, [(Vec::new(), u64::from(status.failing.is_some()))])?;
+        let by_bus = |of: fn(&Waiting) -> u64| {
+            status.waiting.iter().map(move |(bus, w)| (vec![(names::BUS, bus.as_str())], of(w))).collect::<Vec<_>>()
+        };
+        gauges(out, names::UNCOPIED, by_bus(|w| w.segments))?;
+        gauges(out, names::UNCOPIED_BYTES, by_bus(|w| w.bytes))?;
+        let oldest = status.waiting.iter().map(|(bus, w)| {
+            let age = w.oldest.map_or(0.0, |oldest| self.now.since(oldest).as_secs_f64());
+            (vec![(names::BUS, bus.as_str())], age)
+        });
+        gauges(out, names::UNCOPIED_OLDEST, oldest)
     }
 
     fn routes(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {

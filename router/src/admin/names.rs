@@ -31,6 +31,27 @@ pub const DISK_LEVEL: Name = Name("gocoffee_disk_level", "1 for how short space 
 pub const DISK_LEVELS: Name = Name("gocoffee_disk_levels_entered", "Times that space became so short, or calm again");
 /// By reason.
 pub const REDUCED: Name = Name("gocoffee_segments_reduced", "Segments and remnants that were let go");
+/// Of the archive in object storage.
+pub const COPIED: Name = Name("gocoffee_archive_copies", "Copies that were made in the archive");
+/// Of the archive in object storage.
+pub const COPIED_BYTES: Name =
+    Name("gocoffee_archive_copied_bytes", "Bytes of the copies that were made, as they lie there");
+/// Of the archive in object storage.
+pub const COPY_FAILURES: Name =
+    Name("gocoffee_archive_failures", "Times that the archive could not be written or listed");
+/// Of the archive in object storage.
+pub const COPIES_REMOVED: Name =
+    Name("gocoffee_archive_removed", "Copies that were removed, older than archive.age_max");
+/// Of the archive in object storage.
+pub const ARCHIVE_FAILING: Name = Name("gocoffee_archive_failing", "1 when nothing can be copied to the archive");
+/// By bus.
+pub const UNCOPIED: Name = Name("gocoffee_archive_waiting_segments", "Sealed segments that have no copy yet");
+/// By bus.
+pub const UNCOPIED_BYTES: Name =
+    Name("gocoffee_archive_waiting_bytes", "Bytes of sealed segments that have no copy yet");
+/// By bus.
+pub const UNCOPIED_OLDEST: Name =
+    Name("gocoffee_archive_waiting_seconds", "Age of the last event of the oldest segment that has no copy yet");
 /// Of the store.
 pub const CONVERSIONS: Name =
     Name("gocoffee_backlogs_converted", "Times that a backlog became dead letters for want of space");

@@ -130,7 +130,8 @@ pub struct PassedOver {
     pub to: u64,
     /// How many, all events and not only those that the filter would have shown.
     pub events: u64,
-    /// `behind`: the flow is faster than the reader; `trimmed`: they are no longer kept.
+    /// `behind`: the flow is faster than the reader; `trimmed`: they are no longer kept; `lost`: their copy in the
+    /// archive is missing or damaged.
     pub why: String,
 }
 
@@ -174,6 +175,7 @@ pub(super) async fn tail(State(api): Shared, query: Result<Query<TailOf>, QueryR
     let Query(TailOf { bus, from, filter, follow }) = query?;
     let (bus, archive, filter) = subject(&api, bus, filter)?;
     let from = position(&archive, from.as_deref().unwrap_or("latest")).await?;
+    archive.known(from)?;
     let tail = archive.bounds().1;
     let manner = if follow { Manner::Live } else { Manner::Whole(tail) };
     let follow = Follow::new(manner, from, tail, TAIL_BYTES_PER_SECOND_MAX);
@@ -185,6 +187,7 @@ pub(super) async fn export(State(api): Shared, query: Result<Query<RangeOf>, Que
     let (bus, archive, filter) = subject(&api, bus, filter)?;
     let from = position(&archive, from.as_deref().unwrap_or("earliest")).await?;
     let to = position(&archive, to.as_deref().unwrap_or("latest")).await?;
+    archive.known(from)?;
     let (first, tail) = archive.bounds();
     if from < first && to > from {
         return Err(bad(router_core::codes::TRIMMED, gone(from, first)));
@@ -358,6 +361,14 @@ impl Reading {
             Ok(chunk) => chunk,
             // Let go meanwhile: the bounds say so when they are asked next.
             Err(Error::Trimmed { .. }) => return Ok(()),
+            // What is missing is told, and the rest goes on.
+            Err(Error::Lost { from: _, to, .. }) => {
+                let to = self.follow.end().map_or(to, |end| to.min(end));
+                self.follow.read(0, to);
+                let (events, why) = (to.0.saturating_sub(from.0), Why::Lost.as_str().into());
+                let passed_over = Some(PassedOver { from: from.0, to: to.0, events, why });
+                return self.say(out, written(&Line { passed_over, next: Some(to.0), ..Line::default() })).await;
+            }
             Err(e) => return Err(Ended::Failed(e.code(), e.to_string())),
         };
         let text = self.lines(&chunk).map_err(|e| Ended::Failed(e.code(), e.to_string()))?;

@@ -75,6 +75,7 @@ pub(super) async fn start(
             dry_run,
             read: Some(found.read),
             skipped: Some(found.skipped),
+            lost: Some(found.lost),
             routes: Some(found.routes.into_iter().map(would).collect()),
         }
     } else {
@@ -82,7 +83,7 @@ pub(super) async fn start(
         let (from, to) = (started.span.from.0, started.span.to.0);
         let (id, clamped) = (Some(started.id.0), started.span.clamped);
         audit::wrote(&api, &who, "replay started", &started.id.to_string(), to.saturating_sub(from)).await;
-        view::StartedReplay { id, from, to, clamped, dry_run, read: None, skipped: None, routes: None }
+        view::StartedReplay { id, from, to, clamped, dry_run, read: None, skipped: None, lost: None, routes: None }
     };
     Ok(Json(answer).into_response())
 }

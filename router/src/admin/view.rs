@@ -7,6 +7,7 @@ use router_core::{
     clock::Timestamp,
     quarantine,
     settle::RetryPolicy,
+    shelf::ArchiveStatus,
     stats::{BreakerState, BusStatus, DiskStatus, LaneStateName, RouteStatus, Status as PathStatus, TargetStatus},
     store::{Attempt as StoredAttempt, DeadLetter as StoredLetter, Record},
 };
@@ -42,11 +43,55 @@ pub struct Status {
     /// The store's space.
     #[serde(default)]
     pub disk: DiskStatus,
+    /// The archive in object storage; none where none is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<Archive>,
+}
+
+/// The archive in object storage.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Archive {
+    /// Where it is, as it is configured.
+    pub place: String,
+    /// Its copies are known; until then none counts.
+    pub ready: bool,
+    /// Why nothing can be copied, when that is so.
+    #[serde(default)]
+    pub failing: Option<String>,
+    /// What waits to be copied, by bus.
+    pub waiting: Vec<Waiting>,
+}
+
+/// What of a bus waits to be copied.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Waiting {
+    /// The bus.
+    pub bus: String,
+    /// Sealed segments without a copy.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the last event of the oldest of them came in.
+    #[serde(default)]
+    pub oldest: Option<String>,
+}
+
+impl From<ArchiveStatus> for Archive {
+    fn from(status: ArchiveStatus) -> Self {
+        let ArchiveStatus { place, ready, failing, waiting } = status;
+        let waiting = waiting.into_iter().map(|(bus, w)| Waiting {
+            bus: bus.to_string(),
+            segments: w.segments,
+            bytes: w.bytes,
+            oldest: w.oldest.map(time_text),
+        });
+        Archive { place, ready, failing, waiting: waiting.collect() }
+    }
 }
 
 impl Status {
     /// Of a path that was started then.
-    pub fn new(status: PathStatus, started: Timestamp) -> Self {
+    pub fn new(status: PathStatus, archive: Option<ArchiveStatus>, started: Timestamp) -> Self {
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             started: time_text(started),
@@ -55,6 +100,7 @@ impl Status {
             routes: status.routes.into_iter().map(Route::from).collect(),
             targets: status.targets,
             disk: status.disk,
+            archive: archive.map(Archive::from),
         }
     }
 }

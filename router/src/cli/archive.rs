@@ -17,15 +17,18 @@ mod export;
 /// A data folder, looked at whole.
 mod verify;
 
+/// An archive in object storage, without a router.
+mod place;
+
 /// Lists, exports and verifies what is kept of each bus.
 #[derive(Debug, clap::Subcommand)]
 #[command(
-    after_help = "Examples:\n  gocoffee archive ls\n  gocoffee archive export --from 2h -o orders.ndjson\n  gocoffee archive verify --data /var/lib/gocoffee"
+    after_help = "Examples:\n  gocoffee archive ls\n  gocoffee archive export --from 2h -o orders.ndjson\n  gocoffee archive verify --data /var/lib/gocoffee\n  gocoffee archive verify --from-store s3://coffee-archive/router-1"
 )]
 pub enum Command {
     /// Lists the stretches that each bus's log is made of, and what holds them.
     #[command(
-        after_help = "Examples:\n  gocoffee archive ls\n  gocoffee archive ls --bus default\n  gocoffee archive ls --output json | jq '.buses[].tail'"
+        after_help = "Examples:\n  gocoffee archive ls\n  gocoffee archive ls --bus default\n  gocoffee archive ls --output json | jq '.buses[].tail'\n  gocoffee archive ls --from-store s3://coffee-archive/router-1"
     )]
     Ls(Ls),
     Export(export::Args),
@@ -39,6 +42,8 @@ pub struct Ls {
     #[arg(long, value_name = "NAME")]
     bus: Option<String>,
     #[command(flatten)]
+    store: place::From,
+    #[command(flatten)]
     admin: Admin,
 }
 
@@ -51,6 +56,9 @@ pub async fn run(command: Command) -> Done {
 }
 
 async fn ls(args: Ls) -> Done {
+    if let Some(shelf) = args.store.open().await? {
+        return place::ls(&shelf, args.bus.as_deref(), args.admin.output);
+    }
     let api = Api::new(&args.admin)?;
     let mut buses: Buses = api.get(Operation::Archive).await?;
     buses.buses.retain(|bus| args.bus.as_ref().is_none_or(|name| *name == bus.name));
@@ -69,6 +77,7 @@ fn listed(buses: &Buses) -> String {
                 Kind::Remnant => "remnant",
                 Kind::Sealed => "sealed",
                 Kind::Unsealed => "unsealed",
+                Kind::Copied => "copied",
             };
             let time = |t: &Option<String>| t.as_deref().unwrap_or("-").to_owned();
             let offsets = format!("{} to below {}", stretch.first, stretch.next);
@@ -87,6 +96,10 @@ fn held(stretch: &Stretch) -> String {
     let needed = (stretch.needed > 0).then(|| format!("{} owed or dead-lettered", count(stretch.needed)));
     let matched = (!stretch.matched).then(|| "not matched yet".to_owned());
     let replays = stretch.replays.iter().map(|id| format!("replay {id}"));
-    let kept = (stretch.kind != Kind::Remnant).then(|| "retention".to_owned());
+    let kept = match stretch.kind {
+        Kind::Remnant => None,
+        Kind::Sealed | Kind::Unsealed => Some("retention".to_owned()),
+        Kind::Copied => Some("the archive".to_owned()),
+    };
     needed.into_iter().chain(matched).chain(replays).chain(kept).collect::<Vec<_>>().join(", ")
 }

@@ -111,6 +111,7 @@ async fn connect(config: &Config, loaded: &mut Loaded) -> Result<(), Failure> {
             loaded.report.add(finding.code(codes::SOURCE_UNREACHABLE).help(help));
         }
     }
+    archive(config, loaded).await.map_err(failed)?;
     let targets = connect::targets(config).map_err(failed)?;
     for some in targets.chunks(CONNECT_AT_ONCE) {
         let mut asked = tokio::task::JoinSet::new();
@@ -132,6 +133,22 @@ async fn connect(config: &Config, loaded: &mut Loaded) -> Result<(), Failure> {
             }
         }
     }
+    Ok(())
+}
+
+/// Looks whether the archive can be listed, written and read, takes conditional writes, and gives back what it took.
+async fn archive(config: &Config, loaded: &mut Loaded) -> Result<(), connect::Error> {
+    let Some(archiving) = connect::archiving(config)? else { return Ok(()) };
+    let probed = tokio::time::timeout(CONNECT_TIMEOUT, archiving.shelf.probe()).await;
+    let why = match probed {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(why)) => why.to_string(),
+        Err(_) => format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
+    };
+    let finding = Finding::error(loaded.place(&["archive", "to"]), format!("the archive cannot be used: {why}"));
+    let help =
+        "nothing would be copied, and what has no copy stays; grant to list, read, write and delete below its prefix";
+    loaded.report.add(finding.code(router_core::codes::ARCHIVE_REFUSED).help(help));
     Ok(())
 }
 

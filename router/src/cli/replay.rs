@@ -192,13 +192,22 @@ async fn start(args: Start) -> Done {
     }
 }
 
+/// What could not be read, where that is anything.
+fn lost(offsets: u64) -> String {
+    if offsets == 0 {
+        return String::new();
+    }
+    format!(", {} offsets that are missing in the archive", count(offsets))
+}
+
 fn said(started: &StartedReplay) -> String {
     let StartedReplay { from, to, .. } = started;
     let Some(id) = started.id else {
         let [read, skipped] = [started.read, started.skipped].map(|n| count(n.unwrap_or_default()));
         let rows = started.routes.iter().flatten().map(|r| vec![r.name.clone(), count(r.matched)]);
         let rows = table(&["ROUTE", "#WOULD GET"], &rows.collect::<Vec<_>>());
-        return format!("offsets {from}..{to}: {read} events, {skipped} that no route wants\n{rows}");
+        let lost = lost(started.lost.unwrap_or_default());
+        return format!("offsets {from}..{to}: {read} events, {skipped} that no route wants{lost}\n{rows}");
     };
     format!("replay {id} started: offsets {from}..{to}\n")
 }
@@ -271,7 +280,7 @@ fn page(r: &Replay) -> String {
         ("bus", r.bus.clone()),
         ("state", r.state.clone()),
         ("offsets", format!("{}..{}, {} % read, next is {}", r.from, r.to, r.percent, r.next)),
-        ("events", format!("{} read, {} that no route wants", count(r.read), count(r.skipped))),
+        ("events", format!("{} read, {} that no route wants{}", count(r.read), count(r.skipped), lost(r.lost))),
         ("filter", r.filter.as_ref().map_or_else(|| "-".into(), ToString::to_string)),
         ("rate", r.rate.map_or_else(|| "-".into(), |rate| format!("{rate}/s"))),
         ("held", format!("{} bytes", count(r.held_bytes))),

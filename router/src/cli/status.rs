@@ -11,7 +11,10 @@ use super::{
     print, print_json,
     table::{ago, count, table},
 };
-use crate::admin::{Operation, view::Status};
+use crate::admin::{
+    Operation,
+    view::{Archive, Status, Waiting},
+};
 
 /// Shows buses, routes and targets of a running router.
 #[derive(Debug, clap::Args)]
@@ -88,6 +91,21 @@ fn disk(disk: &DiskStatus) -> String {
     format!("disk {level}; {budget} used{}\n", free.unwrap_or_default())
 }
 
+/// The archive in object storage, and what waits for it.
+fn archive(archive: &Archive, now: jiff::Timestamp) -> String {
+    let state = match &archive.failing {
+        Some(why) => format!("takes no copies: {why}"),
+        None if archive.ready => "takes copies".into(),
+        None => "is being read".into(),
+    };
+    let mut text = format!("archive {} {state}\n", archive.place);
+    for Waiting { bus, segments, bytes, oldest } in archive.waiting.iter().filter(|w| w.segments > 0) {
+        let since = oldest.as_deref().map(|at| format!(", the oldest since {}", ago(at, now))).unwrap_or_default();
+        text += &format!("bus {bus}: {} segments of {} wait to be copied{since}\n", count(*segments), size(*bytes));
+    }
+    text
+}
+
 /// The status as tables.
 pub fn text(status: &Status, now: jiff::Timestamp) -> String {
     let buses = status.buses.iter().map(|b| {
@@ -117,10 +135,11 @@ pub fn text(status: &Status, now: jiff::Timestamp) -> String {
         .iter()
         .map(|t| vec![t.name.to_string(), breaker(t.breaker), count(t.in_flight), count(t.delivered), rate(t)]);
     let head = format!("gocoffee {}, up {}, epoch {}\n", status.version, ago(&status.started, now), status.epoch);
+    let archived = status.archive.as_ref().map(|a| archive(a, now)).unwrap_or_default();
     let refuses = |b: &BusStatus| b.refuses.as_ref().map(|why| format!("bus {} takes nothing in: {why}\n", b.name));
     let refusals: String = status.buses.iter().filter_map(refuses).collect();
     [
-        head + &disk(&status.disk) + &refusals + &stuck,
+        head + &disk(&status.disk) + &archived + &refusals + &stuck,
         table(&["BUS", "#FIRST", "#TAIL", "#UNMATCHED"], &buses.collect::<Vec<_>>()),
         table(
             &[

@@ -81,7 +81,11 @@ pub async fn run(args: Args) -> Done {
 /// Writes a line; whether anybody still reads them.
 fn show(output: Output, facts: bool, text: &[u8], line: &Line) -> Result<bool, Failure> {
     if let Some(PassedOver { events, why, .. }) = &line.passed_over {
-        let why = if why == "trimmed" { "they are no longer kept" } else { "the flow is faster than this tail" };
+        let why = match why.as_str() {
+            "trimmed" => "they are no longer kept",
+            "lost" => "their copy in the archive is missing or damaged, or they went before they were copied",
+            _ => "the flow is faster than this tail",
+        };
         eprintln!("passed over {} events: {why}", count(*events));
     }
     if line.end.as_deref() == Some("stopping") {

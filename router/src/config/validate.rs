@@ -7,6 +7,9 @@ mod order;
 /// Who the router is to others.
 mod router;
 
+/// Where sealed segments are copied to.
+mod archive;
+
 /// HTTP targets.
 mod target;
 
@@ -139,6 +142,7 @@ pub fn validate(config: &Config, root: &Node, findings: &mut Vec<Finding>) {
             cx.error(&keys, "nothing comes in twice on the bus `system`", "only `retention` can be said of it");
         }
     }
+    archive::archive(&mut cx, config);
     reply::reserved(&mut cx);
     schemas::check(config, &mut cx);
     sources(config, &mut cx);

@@ -176,5 +176,6 @@ pub fn replay_run(id: u32, next: u64, state: RunState) -> Run {
         ended: Some(Timestamp(99)),
         read: 40,
         skipped: 31,
+        lost: 7,
     }
 }

@@ -25,6 +25,9 @@ pub mod codes;
 /// The form in memory: the oracle.
 pub mod memory;
 
+/// Objects in memory, which can be made to fail.
+pub mod objects;
+
 /// The log on disk.
 pub mod disk;
 

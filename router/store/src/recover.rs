@@ -13,7 +13,7 @@ use std::{
 use router_core::{
     clock::Timestamp,
     codes::RECORD_DAMAGED,
-    id::{BusId, BusName, DeliveryId, Epoch, Offset, TargetName},
+    id::{BusId, BusName, DeliveryId, Epoch, LaneId, Offset, RunId, TargetName},
     store::{Change, DeadLetter, Durability, Error as StoreError, Ledger, Page, Pending, Place, Selection, State},
 };
 
@@ -173,7 +173,8 @@ impl Recovery {
                 say(what, Some("--clamp"));
             }
             let lost = seen.map_or(Lost { first, tail, held: vec![], damaged: vec![] }, Lost::new);
-            let entries = ledger.entries_at(*id, move |offset| lost.has(offset)).await?;
+            let mut entries = ledger.entries_at(*id, move |offset| lost.has(offset)).await?;
+            entries.retain(|entry| !in_archive(entry.lane, entry.offset, first));
             if let Some((low, high)) = span(&entries) {
                 let what = format!(
                     "the ledger owes {} deliveries of events at offsets {low} to {high} that nothing holds",
@@ -249,7 +250,8 @@ impl Recovery {
         let (first, tail) = (lost.first, lost.tail);
         let planned = ledger.planned(id).await?.unwrap_or(first);
         let gone = lost.clone();
-        let entries = ledger.entries_at(id, move |offset| lost.has(offset)).await?;
+        let mut entries = ledger.entries_at(id, move |offset| lost.has(offset)).await?;
+        entries.retain(|entry| !in_archive(entry.lane, entry.offset, first));
         if mend.clamp || mend.skip_damaged {
             let count = rename_letters(ledger, state.epoch, id, &gone).await?;
             if count > 0 {
@@ -304,6 +306,12 @@ impl Recovery {
     }
 }
 
+/// Whether a copy in the archive may hold it: of a replay, below what the log holds. Where none does, the router finds
+/// out when it reads on.
+fn in_archive(lane: LaneId, offset: Offset, first: Offset) -> bool {
+    lane.run != RunId(0) && offset < first
+}
+
 fn span(entries: &[Pending]) -> Option<(Offset, Offset)> {
     let offsets = || entries.iter().map(|p| p.offset);
     offsets().min().zip(offsets().max())
@@ -317,7 +325,8 @@ async fn rename_letters(ledger: &DiskLedger, epoch: Epoch, bus: BusId, lost: &Lo
         let letters = ledger.dead_letters(&Selection::default(), page).await?;
         let Some(last) = letters.last() else { return Ok(count) };
         page.after = Some(last.id);
-        let of_lost = |d: &DeadLetter| d.id.lane.bus == bus && lost.has(d.id.offset) && *d.reason != *RECORD_DAMAGED.0;
+        let gone = |id: DeliveryId| lost.has(id.offset) && !in_archive(id.lane, id.offset, lost.first);
+        let of_lost = |d: &DeadLetter| d.id.lane.bus == bus && gone(d.id) && *d.reason != *RECORD_DAMAGED.0;
         let mut changes = Vec::new();
         for letter in letters.into_iter().filter(of_lost) {
             let note = format!("its event could not be read any more; it was `{}`: {}", letter.reason, letter.note);

@@ -14,6 +14,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -177,13 +178,30 @@ impl DiskStore {
         let bounds = log.bounds();
         check(bus, bounds, span)?;
         let (mut from, mut missing) = (span.pending.map_or(bounds.0, |(low, _)| low), Missing::default());
+        let mut replayed = None;
         while from < bounds.0 {
             let to = bounds.0.min(Offset(from.0.saturating_add(CHECKED_AT_ONCE)));
             let owed = self.ledger.owed(bus, from..to).await?;
-            missing.add(&log.unheld(owed).await?);
+            let mut unheld = log.unheld(owed).await?;
+            if !unheld.is_empty() {
+                if replayed.is_none() {
+                    replayed = Some(self.replayed(bus, bounds.0).await?);
+                }
+                unheld.retain(|offset| !replayed.iter().flatten().any(|range| range.contains(offset)));
+            }
+            missing.add(&unheld);
             from = to;
         }
         check_held(bus, bounds.0, &missing)
+    }
+
+    /// What replays read below a bus's log: copies in the archive hold it, which nobody has asked yet, and what is not
+    /// there becomes a dead letter.
+    async fn replayed(&self, bus: &BusName, first: Offset) -> Result<Vec<Range<Offset>>, StoreError> {
+        let state = self.ledger.state().await?;
+        let id = state.buses.iter().find(|(name, _)| name == bus).map(|(_, id)| *id);
+        let runs = state.runs.iter().filter(|run| Some(run.bus) == id && run.from < first);
+        Ok(runs.map(|run| run.from..run.to).collect())
     }
 
     /// A clean stop: syncs and closes every log and the ledger, then lets the folder go. Every later

@@ -45,6 +45,10 @@ mod skip;
 #[path = "path/space.rs"]
 mod space;
 
+/// With an archive that segments are copied to.
+#[path = "path/shelf.rs"]
+mod shelf;
+
 /// With replays.
 #[path = "path/replay.rs"]
 mod replay;

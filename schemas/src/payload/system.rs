@@ -145,6 +145,39 @@ pub struct Resumed {
     pub count: u64,
 }
 
+/// Data of `gocoffee.archive.failing`: nothing can be copied to the archive.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct ArchiveFailing {
+    /// Where it is.
+    pub place: String,
+    /// How often.
+    pub count: u64,
+    /// What it said.
+    pub why: String,
+}
+
+/// Data of `gocoffee.archive.works`: copies to the archive are made again.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct ArchiveWorks {
+    /// Where it is.
+    pub place: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// Data of `gocoffee.archive.uncopied`: settled events went before they were copied to the archive.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct ArchiveUncopied {
+    /// The bus.
+    pub bus: String,
+    /// How often.
+    pub count: u64,
+    /// The first offset of the last stretch that went.
+    pub from: u64,
+    /// The offset behind it.
+    pub to: u64,
+}
+
 /// Data of `gocoffee.replay.ended`: a replay is over.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct ReplayEnded {

@@ -61,6 +61,9 @@ fn read_of(of: &str, key: Option<(&str, &Value)>) -> Result<String, String> {
     if let Some(source) = azure_source(of) {
         tree["sources"]["name"] = source;
     }
+    if of.starts_with("archive.") {
+        tree["archive"] = json!({"to": "./archive"});
+    }
     if kind == "cloud_run" {
         tree["targets"]["name"] = json!({"cloud_run": {"url": "https://price-abc123-ew.a.run.app/"}});
     }
@@ -151,6 +154,7 @@ fn every_key_of_the_page_is_known() {
 #[test]
 fn every_key_of_the_structs_is_on_the_page() {
     let source = page("router/src/config.rs")
+        + &page("router/src/config/archive.rs")
         + &page("router/src/config/target.rs")
         + &page("router/src/config/aws.rs")
         + &page("router/src/config/azure.rs")

@@ -98,6 +98,7 @@ pub(super) fn runs(beginnings: &Beginnings, changes: &[Change], numbered: Number
         ended: None,
         read: 0,
         skipped: 0,
+        lost: 0,
     };
     (0..).zip(changes.iter().filter_map(begins)).map(run).collect()
 }

@@ -1,7 +1,11 @@
 //! Steps 5 to 7: the loop that owns the open set. It does what the set says next (calls of targets,
 //! reads of the ledger, commits), each in a task of its own, and tells the set what came of it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -10,6 +14,7 @@ use tokio::{
 
 use super::{
     Parts, StartError,
+    absent::{ARCHIVE_WAIT, owed, owed_record},
     begin::Numbered,
     gate::{Gates, Short},
     lane::Violation,
@@ -29,6 +34,7 @@ use crate::{
     reply::ReplyTo,
     retain::Backlog,
     settle::Verdict,
+    shelf::Reach,
     stats::{Stats, Status},
     store::{Change, DeadLetter, Durability, Error, Ledger, Log, Pending, Record},
     target::{Delivery, Outcome, Target},
@@ -88,6 +94,11 @@ pub(super) enum Msg {
     NumberRuns(usize, oneshot::Sender<Result<Numbered, StartError>>),
     /// Changes a run; answered with 1 once that is durable, or with 0 when it is in no state for it.
     ActOnRun(RunId, RunAct, oneshot::Sender<u64>),
+    /// A run cannot read on now, because the archive does not answer; it is being tried again.
+    Unread {
+        run: RunId,
+        why: Arc<str>,
+    },
     /// A read of a run's range ended.
     Read {
         run: RunId,
@@ -154,6 +165,8 @@ pub(super) struct Dispatcher {
     epoch: Epoch,
     ledger: Arc<dyn Ledger>,
     logs: BTreeMap<BusId, Arc<dyn Log>>,
+    /// The same with their copies in the archive: what replays read.
+    reaches: BTreeMap<BusId, Reach>,
     clock: Arc<dyn Clock>,
     running_ms_before: u64,
     stats: Arc<Stats>,
@@ -212,6 +225,7 @@ impl Dispatcher {
             epoch: parts.state.epoch,
             ledger: parts.ledger.clone(),
             logs: parts.logs.clone(),
+            reaches: parts.reaches(),
             clock: parts.clock.clone(),
             running_ms_before: parts.state.running_ms,
             stats: parts.stats.clone(),
@@ -366,6 +380,7 @@ impl Dispatcher {
                 self.commit.waiting.push(Asked::new(reply, answer));
             }
             Msg::Read { run, read } => self.set.read(run, read, now)?,
+            Msg::Unread { run, why } => self.set.unread(run, why),
             Msg::Letters { what, letters, reply } => {
                 let answer = match what {
                     Letters::Redrive => self.set.redrive(letters, now),
@@ -511,16 +526,24 @@ impl Dispatcher {
                 self.tasks.spawn(deliver(goal, deadline, shape, batch, answer));
             }
             Job::Page { lane, id, what, count_max } => {
-                let (ledger, log) = (self.ledger.clone(), self.logs.get(&id.bus).cloned());
+                let (ledger, reach) = (self.ledger.clone(), self.reaches.get(&id.bus).cloned());
                 self.tasks.spawn(async move {
-                    let page = read_page(ledger, log, id, what, count_max).await;
+                    let page = read_page(ledger, reach, id, what, count_max).await;
                     tx.send(Msg::Paged { lane, page }).unwrap_or_default();
                 });
             }
             Job::Read { run, bus, from, to, hits_max, selector } => {
-                let Some(log) = self.logs.get(&bus).cloned() else { return };
+                let Some(reach) = self.reaches.get(&bus).cloned() else { return };
                 self.tasks.spawn(async move {
-                    let read = replay::read(&*log, &selector, from..to, hits_max).await;
+                    let mut wait = ARCHIVE_WAIT.0;
+                    let read = loop {
+                        match replay::read(&reach, &selector, from..to, hits_max).await {
+                            Err(Error::Unreachable(why)) => tx.send(Msg::Unread { run, why }).unwrap_or_default(),
+                            read => break read,
+                        }
+                        tokio::time::sleep(wait).await;
+                        wait = (wait * 2).min(ARCHIVE_WAIT.1);
+                    };
                     tx.send(Msg::Read { run, read }).unwrap_or_default();
                 });
             }
@@ -632,7 +655,7 @@ impl Drop for Told {
 
 async fn read_page(
     ledger: Arc<dyn Ledger>,
-    log: Option<Arc<dyn Log>>,
+    reach: Option<Reach>,
     id: LaneId,
     what: PageOf,
     count_max: usize,
@@ -653,12 +676,14 @@ async fn read_page(
         what: format!("a delivery of route {} is owed for it, but {why}; restore the bus's log from a copy", id.route)
             .into(),
     };
-    let Some(log) = log else {
+    let Some(reach) = reach else {
         return match entries.first() {
             Some(first) => Err(missing(first.offset, "the bus is not configured any more")),
-            None => Ok(Paged { what, entries: Vec::new(), exhausted, next_due }),
+            None => Ok(Paged { what, entries: Vec::new(), lost: BTreeSet::new(), exhausted, next_due }),
         };
     };
+    let log = reach.log();
+    let mut lost = BTreeSet::new();
     let mut sorted: Vec<Pending> = entries;
     sorted.sort_by_key(|p| p.offset);
     let mut found = Vec::with_capacity(sorted.len());
@@ -667,16 +692,19 @@ async fn read_page(
         let before = found.len();
         if let PageOf::Key(..) = what {
             // Those of one key lie far from each other: what is between them is not read.
-            let record = log.record(first).await?.ok_or_else(|| missing(first, "it is not in the log"))?;
-            found.extend(sorted.next().map(|p| (p, Record { event: record.event.detached(), ..record })));
+            let record = owed_record(&reach, id, first).await?;
+            let Some(pending) = sorted.next() else { break };
+            found.push(owed(pending, record, &mut lost).ok_or_else(|| missing(first, "it is not in the log"))?);
             continue;
         }
         let chunk = match log.read(first, PAGE_BYTES).await {
             Ok(chunk) => chunk,
             // Its segment was reduced to what is still needed: what is owed is found one by one.
             Err(Error::Trimmed { .. }) => {
-                let record = log.record(first).await?.ok_or_else(|| missing(first, "nothing holds it any more"))?;
-                found.extend(sorted.next().map(|p| (p, Record { event: record.event.detached(), ..record })));
+                let record = owed_record(&reach, id, first).await?;
+                let Some(pending) = sorted.next() else { break };
+                found
+                    .push(owed(pending, record, &mut lost).ok_or_else(|| missing(first, "nothing holds it any more"))?);
                 continue;
             }
             Err(e) => return Err(e),
@@ -690,7 +718,7 @@ async fn read_page(
             return Err(missing(first, "it is not in the log"));
         }
     }
-    Ok(Paged { what, entries: found, exhausted, next_due })
+    Ok(Paged { what, entries: found, lost, exhausted, next_due })
 }
 
 /// Numbers drawn evenly from `0.0..1.0`: SplitMix64 (G. L. Steele, D. Lea, C. H. Flood, 2014).

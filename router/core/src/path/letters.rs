@@ -92,8 +92,10 @@ impl Path {
     async fn wanted(&self, letters: Vec<DeadLetter>, filter: &Filter) -> Result<Vec<DeadLetter>, store::Error> {
         let mut wanted = Vec::new();
         for letter in letters {
-            let Some(log) = self.logs.get(&letter.id.lane.bus).filter(|_| !is_raw(&letter)) else { continue };
-            if log.record(letter.id.offset).await?.is_some_and(|record| filter.matches(&record.event)) {
+            if is_raw(&letter) {
+                continue;
+            }
+            if self.event_of(&letter.id).await?.is_some_and(|record| filter.matches(&record.event)) {
                 wanted.push(letter);
             }
         }
@@ -105,9 +107,17 @@ impl Path {
     /// # Errors
     /// The store's.
     pub async fn record(&self, id: &DeliveryId) -> Result<Option<Record>, store::Error> {
-        let Some(log) = self.logs.get(&id.lane.bus) else { return Ok(None) };
-        let found = log.record(id.offset).await?;
+        let found = self.event_of(id).await?;
         Ok(found.map(|r| Record { event: r.event.detached(), ..r }))
+    }
+
+    /// In the log, in a remnant, or in a copy.
+    async fn event_of(&self, id: &DeliveryId) -> Result<Option<Record>, store::Error> {
+        let Some(reach) = self.reaches.get(&id.lane.bus) else { return Ok(None) };
+        match reach.record(id.offset).await {
+            Err(store::Error::Lost { .. }) => Ok(None),
+            found => found,
+        }
     }
 
     /// Opens the selected dead letters again, under their own ids and with new budgets, in log order;

@@ -127,6 +127,8 @@ pub(super) enum PageOf {
 pub(super) struct Paged {
     pub what: PageOf,
     pub entries: Vec<(Pending, Record)>,
+    /// Those of them whose record is gone, with a stand-in: they become dead letters.
+    pub lost: BTreeSet<Offset>,
     /// Fewer entries were there than asked for.
     pub exhausted: bool,
     /// After a read of due ones: when the next is due.

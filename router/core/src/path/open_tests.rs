@@ -143,7 +143,7 @@ impl Model {
             PageOf::Ready(_) | PageOf::Key(..) => None,
         };
         let entries = all.into_iter().take(count_max).map(|p| (p.clone(), record(p.offset))).collect();
-        Paged { what, entries, exhausted, next_due }
+        Paged { what, entries, lost: BTreeSet::new(), exhausted, next_due }
     }
 
     fn walk(&self, id: LaneId, what: WalkOf, count_max: usize) -> Walked {

@@ -17,8 +17,9 @@ use crate::{
         self, RUN_ROUTES_MAX, RUNS_OPEN_MAX, RangeError, Read, Replies, Run, RunCounts, RunEnd, RunRoute, RunState,
         Selector, Span,
     },
+    shelf::Reach,
     stats::RunStatus,
-    store::{self, Error, Log, State},
+    store::{self, Error, State},
 };
 
 /// Bytes of records that a run reads at a time.
@@ -74,6 +75,8 @@ pub struct Reading {
     pub read: u64,
     /// Those that none of the routes wants.
     pub skipped: u64,
+    /// Offsets that cannot be read: their copy in the archive is missing or damaged, or there is none.
+    pub lost: u64,
     /// How many each route would get.
     pub routes: Vec<(RouteName, u64)>,
 }
@@ -180,13 +183,14 @@ impl Path {
         let Span { from, to, clamped } = span;
         let mut counted: BTreeMap<_, u64> = run.routes.iter().map(|r| (r.route, 0)).collect();
         let mut reading = Reading { from, to, clamped, ..Reading::default() };
-        let Some(log) = self.logs.get(&run.bus) else { return Err(self.over().into()) };
+        let Some(reach) = self.reaches.get(&run.bus) else { return Err(self.over().into()) };
         let mut next = from;
         while next < to {
-            let read = read(&**log, &selector, next..to, usize::MAX).await?;
+            let read = read(reach, &selector, next..to, usize::MAX).await?;
             let hits = u64::try_from(read.hits.len()).unwrap_or(u64::MAX);
             next = read.next;
             reading.read += read.read;
+            reading.lost += read.lost.map_or(0, |(offsets, _)| offsets);
             reading.skipped += read.read.saturating_sub(hits);
             for route in read.hits.into_iter().flat_map(|(_, routes)| routes) {
                 *counted.entry(route).or_default() += 1;
@@ -244,17 +248,17 @@ impl Path {
     /// The run that is asked for: its range and its filters fixed.
     async fn plan_replay(&self, asked: &Asked) -> Result<(Run, Span), Refused> {
         let state = self.ledger.state().await?;
-        let (bus, log) = self.bus_of(&state, &asked.bus)?;
+        let (bus, reach) = self.bus_of(&state, &asked.bus)?;
         let routes = routes(&state, bus, asked)?;
         if let Some(spec) = &asked.filter {
             Filter::parse(spec.clone()).map_err(Refused::Filter)?;
         }
-        let from = seek(log, asked.from).await?;
+        let from = seek(reach, asked.from).await?;
         let to = match asked.to {
-            Some(to) => Some(seek(log, to).await?),
+            Some(to) => Some(seek(reach, to).await?),
             None => None,
         };
-        let span = replay::span(from, to, log.bounds())?;
+        let span = replay::span(from, to, reach.bounds())?;
         let run = Run {
             id: RunId(0),
             bus,
@@ -272,14 +276,15 @@ impl Path {
             ended: None,
             read: 0,
             skipped: 0,
+            lost: 0,
         };
         selector(&run)?;
         Ok((run, span))
     }
 
-    fn bus_of(&self, state: &State, name: &BusName) -> Result<(BusId, &dyn Log), Refused> {
+    fn bus_of(&self, state: &State, name: &BusName) -> Result<(BusId, &Reach), Refused> {
         let found = state.buses.iter().find(|(known, _)| known == name).map(|(_, id)| *id);
-        let found = found.and_then(|id| Some((id, &**self.logs.get(&id)?)));
+        let found = found.and_then(|id| Some((id, self.reaches.get(&id)?)));
         let known = || state.buses.iter().map(|(name, _)| name.clone()).collect();
         found.ok_or_else(|| Refused::Bus { bus: name.clone(), known: known() })
     }
@@ -313,20 +318,34 @@ fn selector(run: &Run) -> Result<Selector, Refused> {
     Selector::new(&run.routes, run.filter.as_deref()).map_err(|(_, error)| Refused::Filter(error))
 }
 
-async fn seek(log: &dyn Log, place: Place) -> Result<replay::Place, Error> {
+async fn seek(reach: &Reach, place: Place) -> Result<replay::Place, Error> {
     Ok(match place {
-        Place::Offset(offset) => replay::Place::Offset(offset),
-        Place::Time(at) => replay::Place::Time { at, found: log.seek(at).await? },
+        Place::Offset(offset) => {
+            reach.known(offset)?;
+            replay::Place::Offset(offset)
+        }
+        Place::Time(at) => replay::Place::Time { at, found: reach.seek(at).await? },
     })
 }
 
-/// Reads on in a run's range, and judges what it reads.
+/// Reads on in a run's range, and judges what it reads. What is missing in the archive is passed over.
 pub(super) async fn read(
-    log: &dyn Log,
+    reach: &Reach,
     selector: &Selector,
     range: Range<Offset>,
     hits_max: usize,
 ) -> Result<Read, Error> {
-    let chunk = log.read(range.start, READ_BYTES).await?;
-    replay::select(selector, &chunk, range.end, hits_max)
+    match reach.read(range.start, READ_BYTES).await {
+        // The end of a copy, behind its last event.
+        Ok(chunk) if chunk.records.is_empty() && chunk.next > range.start => {
+            Ok(Read { next: chunk.next.min(range.end), ..Read::default() })
+        }
+        Ok(chunk) => replay::select(selector, &chunk, range.end, hits_max),
+        Err(Error::Lost { to, place, what, .. }) => {
+            let next = to.min(range.end);
+            let lost = Some((next.0.saturating_sub(range.start.0), format!("{place}: {what}").into()));
+            Ok(Read { next, lost, ..Read::default() })
+        }
+        Err(e) => Err(e),
+    }
 }

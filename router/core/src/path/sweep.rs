@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    copy::{self, Archiving},
     dispatch::{Letters, Msg},
     gate::{Gates, room},
     open::RunAct,
@@ -25,11 +26,11 @@ use crate::{
     id::{BusId, BusName, Epoch, Offset},
     replay::RunEnd,
     retain::{
-        self, Backlog, BusNow, DiskBudget, GiveWay, LetterBook, LetterLimits, Level, NeededOf, Piece, Retention, Step,
-        Why,
+        self, Backlog, BusNow, DiskBudget, GiveWay, Holder, LetterBook, LetterLimits, Level, NeededOf, Piece,
+        Retention, Step, Uncopied, Why,
     },
     stats::{DiskStatus, Stats},
-    store::{DeadLetter, Durability, Error, Ledger, Log, Page, SegmentKind, Selection, Store},
+    store::{DeadLetter, Durability, Error, Ledger, Log, Page, Segment, SegmentKind, Selection, Store},
     system::{self, Fact},
 };
 
@@ -59,6 +60,8 @@ pub(super) struct Sweeper {
     pub logs: BTreeMap<BusId, Arc<dyn Log>>,
     pub names: HashMap<BusId, BusName>,
     pub wishes: Wishes,
+    /// Where segments have to be copied before they go.
+    pub archiving: Option<Archiving>,
     /// Other wishes, from the next round on.
     pub renewed: watch::Receiver<Option<Wishes>>,
     pub every: Duration,
@@ -280,7 +283,14 @@ impl Sweeper {
 
     fn buses(&self) -> Vec<BusNow> {
         let bus = |(bus, log): (&BusId, &Arc<dyn Log>)| {
-            let piece = |segment: crate::store::Segment| Piece {
+            let name = self.names.get(bus);
+            let archiving = self.archiving.as_ref().filter(|a| name.is_some_and(|name| a.buses.contains(name)));
+            let copied = |segment: &Segment| {
+                let known = archiving.zip(name);
+                known.is_some_and(|(archiving, name)| copy::is_copied(&archiving.shelf, name, segment))
+            };
+            let piece = |segment: Segment| Piece {
+                copied: copied(&segment),
                 segment,
                 needed: self.state.asked.get(&(*bus, segment.first)).copied(),
                 kept: self.state.kept.get(&(*bus, segment.first)).copied(),
@@ -288,7 +298,8 @@ impl Sweeper {
             let stuck = self.state.stuck.contains(bus) || self.state.cramped.contains(bus);
             let segments = log.segments().into_iter().filter(|_| !stuck);
             let retention = self.wishes.retention.get(bus).copied().unwrap_or_default();
-            BusNow { bus: *bus, retention, pieces: segments.map(piece).collect() }
+            let uncopied = archiving.map(|archiving| archiving.uncopied);
+            BusNow { bus: *bus, retention, pieces: segments.map(piece).collect(), uncopied }
         };
         self.logs.iter().map(bus).collect()
     }
@@ -309,6 +320,7 @@ impl Sweeper {
         let _no_start = trimming.lock().await;
         let Some((needed, keep)) = self.needed(bus, first).await?.filter(|(of, _)| of.planned) else { return Ok(()) };
         let Some(log) = self.logs.get(&bus) else { return Ok(()) };
+        let next = log.segments().iter().find(|s| s.first == first).map_or(first, |s| s.next);
         self.ledger.commit(self.epoch, Vec::new(), Durability::Now).await?;
         let before: BTreeSet<Offset> = remnants(&**log);
         let name = self.names.get(&bus).map(BusName::as_str).unwrap_or_default();
@@ -335,8 +347,24 @@ impl Sweeper {
             self.state.kept.insert((bus, first), needed.count);
         }
         self.stats.disk.reduced(why);
+        if why == Why::Uncopied {
+            self.uncopied_went(bus, first, next);
+        }
         tracing::info!(bus = name, offset = first.0, kept = needed.count, why = why.as_str(), "settled archive let go");
         Ok(())
+    }
+
+    /// Tells of settled events that are in no archive.
+    fn uncopied_went(&self, bus: BusId, from: Offset, to: Offset) {
+        let Some(bus) = self.names.get(&bus).cloned() else { return };
+        tracing::warn!(code = %codes::UNCOPIED_LET_GO, %bus, from = from.0, to = to.0, "the disk is full: settled events went before they were copied to the archive");
+        self.stats.facts.tell(Fact::UncopiedLetGo { bus, from, to }, self.clock.wall());
+    }
+
+    /// Whether settled segments stay only because they have no copy yet.
+    fn holds_uncopied(&self) -> bool {
+        let holds = self.archiving.as_ref().is_some_and(|a| a.uncopied == Uncopied::Hold);
+        holds && self.buses().iter().any(|bus| bus.pieces.iter().any(|p| bus.awaits(p)))
     }
 
     // ------------------------------------------------------------------------ when there is none to give
@@ -365,7 +393,8 @@ impl Sweeper {
                 self.state.letters_at = Duration::ZERO;
             }
             GiveWay::Refuse(holder) => {
-                let why = holder.to_string();
+                let uncopied = holder == Holder::Archive && self.holds_uncopied();
+                let why = if uncopied { Holder::Uncopied } else { holder }.to_string();
                 if self.state.refuses.as_deref() != Some(&why) {
                     tracing::warn!(code = %codes::DISK_FULL, %why, "the disk is full and the archive has nothing to give: intake refuses until there is space");
                     let status = DiskStatus { refuses: Some(why.clone()), ..self.gates.space.status() };

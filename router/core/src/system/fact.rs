@@ -6,7 +6,7 @@ use schemas::payload::system as payload;
 use serde::Serialize;
 
 use crate::{
-    id::{BusName, DeliveryId, RouteName, TargetName},
+    id::{BusName, DeliveryId, Offset, RouteName, TargetName},
     replay::{Run, RunEnd},
     retain::Level,
 };
@@ -35,13 +35,19 @@ pub mod types {
     pub const INTAKE_REFUSING: &str = "gocoffee.intake.refusing";
     /// Intake takes events in again.
     pub const INTAKE_RESUMED: &str = "gocoffee.intake.resumed";
+    /// Nothing can be copied to the archive.
+    pub const ARCHIVE_FAILING: &str = "gocoffee.archive.failing";
+    /// Copies to the archive are made again.
+    pub const ARCHIVE_WORKS: &str = "gocoffee.archive.works";
+    /// Settled events went before they were copied to the archive.
+    pub const ARCHIVE_UNCOPIED: &str = "gocoffee.archive.uncopied";
     /// A replay is over.
     pub const REPLAY_ENDED: &str = "gocoffee.replay.ended";
     /// An operator changed something.
     pub const AUDIT: &str = "gocoffee.audit";
 
     /// All of them.
-    pub const ALL: [&str; 13] = [
+    pub const ALL: [&str; 16] = [
         LETTERS_PARKED,
         LETTERS_ENDED,
         BREAKER_OPENED,
@@ -53,6 +59,9 @@ pub mod types {
         STORE_LEVEL,
         INTAKE_REFUSING,
         INTAKE_RESUMED,
+        ARCHIVE_FAILING,
+        ARCHIVE_WORKS,
+        ARCHIVE_UNCOPIED,
         REPLAY_ENDED,
         AUDIT,
     ];
@@ -143,6 +152,27 @@ pub enum Fact {
     },
     /// Intake takes events in again.
     Resumed,
+    /// Nothing can be copied to the archive.
+    ArchiveFailing {
+        /// The place.
+        place: Box<str>,
+        /// What it said.
+        why: Box<str>,
+    },
+    /// Copies to the archive are made again.
+    ArchiveWorks {
+        /// The place.
+        place: Box<str>,
+    },
+    /// The disk was full, and settled events went before they were copied to the archive.
+    UncopiedLetGo {
+        /// The bus.
+        bus: BusName,
+        /// The first of them.
+        from: Offset,
+        /// The offset behind them.
+        to: Offset,
+    },
     /// A replay is over.
     ReplayEnded {
         /// What it was and did.
@@ -191,6 +221,9 @@ impl Fact {
             Fact::Store { .. } => types::STORE_LEVEL,
             Fact::Refusing { .. } => types::INTAKE_REFUSING,
             Fact::Resumed => types::INTAKE_RESUMED,
+            Fact::ArchiveFailing { .. } => types::ARCHIVE_FAILING,
+            Fact::ArchiveWorks { .. } => types::ARCHIVE_WORKS,
+            Fact::UncopiedLetGo { .. } => types::ARCHIVE_UNCOPIED,
             Fact::ReplayEnded { .. } => types::REPLAY_ENDED,
             Fact::Audit { .. } => types::AUDIT,
         }
@@ -207,6 +240,8 @@ impl Fact {
             Fact::BreakerOpened { target, .. } | Fact::BreakerClosed { target } => format!("targets/{target}"),
             Fact::LettersEnded { reason, .. } => format!("dead-letters/{reason}"),
             Fact::Store { .. } | Fact::Refusing { .. } | Fact::Resumed => "store".into(),
+            Fact::ArchiveFailing { .. } | Fact::ArchiveWorks { .. } => "archive".into(),
+            Fact::UncopiedLetGo { bus, .. } => format!("buses/{bus}"),
             Fact::ReplayEnded { run, .. } => format!("replays/{}", run.id),
             Fact::Audit { .. } => "operator".into(),
         }
@@ -264,6 +299,13 @@ impl Fact {
             }),
             Fact::Refusing { why } => json(&payload::Refusing { why: why.to_string(), count }),
             Fact::Resumed => json(&payload::Resumed { count }),
+            Fact::ArchiveFailing { place, why } => {
+                json(&payload::ArchiveFailing { place: place.to_string(), count, why: why.to_string() })
+            }
+            Fact::ArchiveWorks { place } => json(&payload::ArchiveWorks { place: place.to_string(), count }),
+            Fact::UncopiedLetGo { bus, from, to } => {
+                json(&payload::ArchiveUncopied { bus: bus.to_string(), count, from: from.0, to: to.0 })
+            }
             Fact::ReplayEnded { run, bus, end } => json(&replay(run, bus, *end)),
             Fact::Audit { what, about, who, count } => json(&payload::Audit {
                 what: what.to_string(),

@@ -68,6 +68,9 @@ pub struct StartedReplay {
     /// Those that none of the routes wants, of a dry run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<u64>,
+    /// Offsets that cannot be read, of a dry run: their copy in the archive is missing or damaged, or there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<u64>,
     /// What each route would get, of a dry run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routes: Option<Vec<WouldReplay>>,
@@ -130,6 +133,9 @@ pub struct Replay {
     pub read: u64,
     /// Those of them that none of its routes wanted.
     pub skipped: u64,
+    /// Offsets of its range that could not be read: their copy in the archive is missing or damaged, or there is none.
+    #[serde(default)]
+    pub lost: u64,
     /// Bytes of segments that it holds from trimming.
     pub held_bytes: u64,
     /// How long it still takes, as fast as it has been going.
@@ -196,6 +202,7 @@ impl From<RunStatus> for Replay {
             ended: run.ended.map(time_text),
             read: run.read,
             skipped: run.skipped,
+            lost: run.lost,
             held_bytes,
             left_seconds: left_ms.filter(|_| !run.state.is_over()).map(|ms| ms / 1_000),
             waits,

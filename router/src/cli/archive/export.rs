@@ -24,7 +24,7 @@ use super::super::{
 use crate::{
     admin::{
         Operation,
-        reading::{Begin, Line},
+        reading::{Begin, Line, PassedOver},
     },
     codes,
 };
@@ -47,7 +47,7 @@ const RETRY_WAIT: Duration = Duration::from_secs(1);
 /// is not reached.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  gocoffee archive export -o all.ndjson\n  gocoffee archive export --from 2h --to 1h --filter filter.json -o orders.ndjson\n  gocoffee archive export --offsets 100..200 | jq .id\n  gocoffee archive export -o all.ndjson --resume"
+    after_help = "Examples:\n  gocoffee archive export -o all.ndjson\n  gocoffee archive export --from 2h --to 1h --filter filter.json -o orders.ndjson\n  gocoffee archive export --offsets 100..200 | jq .id\n  gocoffee archive export -o all.ndjson --resume\n  gocoffee archive export --from-store s3://coffee-archive/router-1 -o all.ndjson"
 )]
 pub struct Args {
     /// The bus.
@@ -71,6 +71,8 @@ pub struct Args {
     /// Go on with a file whose export was interrupted; what to export is taken from FILE.export.
     #[arg(long, conflicts_with_all = ["from", "to", "offsets", "filter"])]
     resume: bool,
+    #[command(flatten)]
+    store: super::place::From,
     #[command(flatten)]
     admin: Admin,
 }
@@ -106,8 +108,11 @@ struct Exported<'a> {
 }
 
 pub async fn run(args: Args) -> Done {
-    let api = Api::new(&args.admin)?;
     let filter = args.filter.as_deref().map(|given| read_filter("--where", given)).transpose()?;
+    if let Some(shelf) = args.store.open().await? {
+        return offline(&args, filter, &shelf).await;
+    }
+    let api = Api::new(&args.admin)?;
     let filter = filter.map(|filter| filter.to_string());
     let to_file = args.out.as_os_str() != "-";
     if args.resume && !to_file {
@@ -138,7 +143,29 @@ pub async fn run(args: Args) -> Done {
         (true, Output::Json) => print_json(&exported)?,
         (true, Output::Table) => print(&whole)?,
     }
+    if sink.lost > 0 {
+        let what = format!(
+            "{} offsets of bus {bus} are not in it: their copy in the archive is missing or damaged, or they went before they were copied; `gocoffee archive verify --from-store` names each",
+            count(sink.lost)
+        );
+        return Err(Failure::new(Exit::No, router_core::codes::COPY_LOST, what));
+    }
     Ok(Exit::Ok)
+}
+
+/// Out of an archive in object storage, without a router.
+async fn offline(args: &Args, filter: Option<serde_json::Value>, shelf: &router_core::shelf::Shelf) -> Done {
+    if args.resume {
+        let what = "an export --from-store does not resume; remove the file, or begin at an offset with --from";
+        return Err(Failure::new(Exit::Usage, codes::ARGUMENT, what));
+    }
+    let offsets = args.offsets.map(|(first, end)| (first.to_string(), end.to_string()));
+    let (from, to) = match &offsets {
+        Some((first, end)) => (Some(first.as_str()), Some(end.as_str())),
+        None => (args.from.as_deref(), args.to.as_deref()),
+    };
+    let asked = super::place::Asked { bus: &args.bus, from, to, filter, out: &args.out };
+    super::place::export(shelf, asked, args.admin.output).await
 }
 
 /// Reads until the end, and takes a stream that breaks off up again.
@@ -188,6 +215,8 @@ struct Sink {
     to: u64,
     bytes: u64,
     events: u64,
+    /// Offsets whose copy in the archive is missing or damaged.
+    lost: u64,
     marked: Instant,
     progress: Option<Progress>,
 }
@@ -206,6 +235,7 @@ impl Sink {
             to: 0,
             bytes: 0,
             events: 0,
+            lost: 0,
             marked: Instant::now(),
             progress: None,
         };
@@ -291,6 +321,10 @@ impl Sink {
             self.bytes += text.len() as u64 + 1;
             self.events += 1;
             self.next = offset.saturating_add(1);
+        }
+        if let Some(PassedOver { from, to, events, .. }) = &line.passed_over {
+            eprintln!("offsets {from} to below {to} cannot be read: {} offsets are not in the export", count(*events));
+            self.lost += events;
         }
         self.next = self.next.max(line.next.unwrap_or_default());
         if self.marked.elapsed() >= MARK_EVERY {

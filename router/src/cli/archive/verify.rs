@@ -13,21 +13,28 @@ use super::super::{Done, Exit, Failure, Output, print, print_json, table::count}
 /// is owed and dead-lettered against the events that it needs. It changes nothing that is kept. A router that runs
 /// checks what it reads all the same: `gocoffee archive export` reads every event of a bus once.
 ///
+/// With --from-store it reads an archive in object storage instead, every copy whole, without any router.
+///
 /// Exit code 0 when nothing is wrong, 1 when something is, 69 when a router works on the folder or it cannot be read.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  gocoffee archive verify --data /var/lib/gocoffee\n  gocoffee archive verify --data ./backup --output json | jq '.findings[].file'"
+    after_help = "Examples:\n  gocoffee archive verify --data /var/lib/gocoffee\n  gocoffee archive verify --data ./backup --output json | jq '.findings[].file'\n  gocoffee archive verify --from-store s3://coffee-archive/router-1"
 )]
 pub struct Args {
     /// The data folder.
     #[arg(long, value_name = "DIR", default_value = "./data")]
     data: PathBuf,
+    #[command(flatten)]
+    store: super::place::From,
     /// How to write the report.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }
 
 pub async fn run(args: Args) -> Done {
+    if let Some(shelf) = args.store.open().await? {
+        return super::place::verify(&shelf, args.output).await;
+    }
     let seen = verify::verify(&args.data).await;
     let seen = seen.map_err(|e| Failure::new(Exit::Unavailable, e.code(), e.to_string()))?;
     match args.output {

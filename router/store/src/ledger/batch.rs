@@ -12,7 +12,8 @@ use super::{
     Inner,
     codec::{
         META_BUS, META_ROUTE, META_RUNNING, dead_key, held_key, named_key, order_key, parked_key, pause_key,
-        planned_key, ready_key, run_key, version_key, waiting_key, write_entry, write_letter, write_pause, write_value,
+        planned_key, ready_key, run_key, version_key, waiting_key, write_entry, write_letter, write_pause, write_run,
+        write_value,
     },
     lanes::Delta,
     lock, read_error, write_error,
@@ -136,7 +137,7 @@ impl Inner {
             }
             Change::Pause(route, pause) => plan.set(Space::Meta, pause_key(*route), write_pause(*pause)),
             Change::DropVersion { route, bus, from } => plan.unset(Space::Versions, version_key(*route, *bus, *from)),
-            Change::PutRun(run) => plan.set(Space::Meta, run_key(run.id), write_value(run)?),
+            Change::PutRun(run) => plan.set(Space::Meta, run_key(run.id), write_run(run)?),
             Change::DropRun(id) => plan.unset(Space::Meta, run_key(*id)),
         }
         Ok(())

@@ -10,7 +10,7 @@
 //! | | `planned/` bus u16 | offset u64 |
 //! | | `bus/` name | bus u16 |
 //! | | `route/` name | route u32 |
-//! | | `run/` run u32 | 1, postcard of `Run` |
+//! | | `run/` run u32 | 1, postcard of `Run`, then of its `lost` |
 //! | | `pause/` route u32 | 1 and a time u64: paused since; 2 and a running time u64: resumed |
 //! | `versions` | route u32, bus u16, from u64 | 1, postcard of `RouteVersion` |
 //! | `ready` | lane (bus u16, route u32, run u32), offset u64 | entry |
@@ -40,6 +40,7 @@ use fjall::Slice;
 use router_core::{
     clock::Timestamp,
     id::{BusId, DeliveryId, Epoch, LaneId, Offset, OrderKey, RouteId, RunId},
+    replay::Run,
     store::{Attempts, DeadLetter, Error, Pause, Pending, Place},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -339,6 +340,20 @@ pub(super) fn read_letter(value: &[u8]) -> Result<DeadLetter, Error> {
 /// A value that is postcard after the version byte.
 pub(super) fn write_value(what: &impl Serialize) -> Result<Slice, Error> {
     Ok(append(vec![ENTRY], what)?.into())
+}
+
+/// A run, and behind it what it could not read, which older ones do not have.
+pub(super) fn write_run(run: &Run) -> Result<Slice, Error> {
+    Ok(append(append(vec![ENTRY], run)?, &run.lost)?.into())
+}
+
+pub(super) fn read_run(value: &[u8]) -> Result<Run, Error> {
+    let Some((&ENTRY, rest)) = value.split_first() else {
+        return Err(damaged("run", format!("its version is {:?}, this program reads {ENTRY}", value.first())));
+    };
+    let (run, behind) = postcard::take_from_bytes::<Run>(rest).map_err(|e| damaged("run", e.to_string()))?;
+    let lost = if behind.is_empty() { Ok(0) } else { postcard::from_bytes(behind) };
+    Ok(Run { lost: lost.map_err(|e| damaged("run", e.to_string()))?, ..run })
 }
 
 pub(super) fn read_value<T: DeserializeOwned>(place: &str, value: &[u8]) -> Result<T, Error> {

@@ -18,8 +18,8 @@ use super::{
     codec::{
         META_BUS, META_EPOCH_FIRST, META_EPOCHS, META_PAUSE, META_ROUTE, META_RUN, META_RUNNING, damaged, dead_key,
         held_from, parked_key, read_entry, read_epochs_key, read_held_key, read_letter, read_order_key,
-        read_parked_key, read_pause, read_ready_key, read_u16, read_u32, read_u64, read_value, read_waiting_key,
-        ready_key, waiting_key,
+        read_parked_key, read_pause, read_ready_key, read_run, read_u16, read_u32, read_u64, read_value,
+        read_waiting_key, ready_key, waiting_key,
     },
     lanes::{Kind, Search},
     lock, read_error,
@@ -236,7 +236,7 @@ impl Inner {
 
     fn runs(&self, snapshot: &Snapshot) -> Result<Vec<Run>, Error> {
         let runs = snapshot.prefix(&self.meta, META_RUN);
-        runs.map(|guard| read_value::<Run>("run", &guard.value().map_err(read_error)?)).collect()
+        runs.map(|guard| read_run(&guard.value().map_err(read_error)?)).collect()
     }
 
     fn epochs(&self, snapshot: &Snapshot) -> Result<Epochs, Error> {

@@ -5,7 +5,7 @@ use super::super::lane::{Fresh, Open, State, Violation};
 use super::{CHANGES_MAX, Now, OpenSet, PageOf, Paged};
 use crate::{
     codes,
-    id::LaneId,
+    id::{LaneId, Offset},
     settle,
     store::{Attempts, Change, DeadLetter, LetterOrder, Pending, Place},
 };
@@ -55,6 +55,10 @@ impl OpenSet {
                 alone: false,
             };
             self.take_in(at, offset, open, was_away);
+            if paged.lost.contains(&offset) {
+                self.lost(at, offset, now);
+                continue;
+            }
             self.end_if_ending(at, offset, was_away, now);
         }
         let Some(lane) = self.lanes.get_mut(at) else { return Ok(()) };
@@ -87,6 +91,18 @@ impl OpenSet {
         self.thirsty.insert(at);
         self.queue(at);
         Ok(())
+    }
+
+    /// The event of a delivery of a replay is gone: a dead letter says so, or, with no target to name, it ends.
+    fn lost(&mut self, at: usize, offset: Offset, now: Now) {
+        let Some(id) = self.lanes.get(at).map(|lane| lane.id) else { return };
+        if self.lanes.get(at).is_some_and(|lane| lane.target.is_none()) {
+            self.end(at, offset);
+            self.ended_with_run(id, 1);
+            return;
+        }
+        let note = "its copy in the archive is missing or damaged: gocoffee explain R0192";
+        self.bury(at, offset, codes::RECORD_DAMAGED, note.into(), now);
     }
 
     /// Whether there is something to commit.

@@ -67,6 +67,8 @@ struct RunNow {
     selector: Option<Arc<Selector>>,
     pace: Option<Pace>,
     reading: bool,
+    /// Why what it reads cannot be had now.
+    unread: Option<Arc<str>>,
     /// The commit that makes it durable. Nothing is sent before: its number could be given again.
     kept_by: u64,
     /// When it went on last, and where it was then.
@@ -181,6 +183,7 @@ impl OpenSet {
             selector: selector.map(Arc::new),
             pace,
             reading: false,
+            unread: None,
             kept_by: 0,
             since: None,
         };
@@ -222,7 +225,9 @@ impl OpenSet {
             RunState::Paused => return run.run.note.as_deref().map(str::to_owned),
             RunState::Ending(_) | RunState::Ended(_) => return None,
         }
-        run.lanes.iter().filter_map(|at| self.lanes.get(*at)).find_map(|lane| self.lane_waits(lane, now))
+        let unread = || run.unread.as_ref().map(|why| format!("{why}; it is tried again"));
+        let lanes = run.lanes.iter().filter_map(|at| self.lanes.get(*at));
+        lanes.map(|lane| self.lane_waits(lane, now)).find(Option::is_some).flatten().or_else(unread)
     }
 
     fn lane_waits(&self, lane: &Lane, now: Now) -> Option<String> {
@@ -470,6 +475,16 @@ impl OpenSet {
         r.lanes.iter().all(drained)
     }
 
+    /// What a run reads cannot be had now; it is being tried again.
+    pub fn unread(&mut self, id: RunId, why: Arc<str>) {
+        if let Some(r) = self.runs.all.get_mut(&id).filter(|r| r.reading) {
+            if r.unread.is_none() {
+                tracing::warn!(code = %codes::ARCHIVE_UNREACHABLE, replay = id.0, %why, "a replay waits for the archive, which does not answer");
+            }
+            r.unread = Some(why);
+        }
+    }
+
     /// A read of a run ended. What is of a run that does not go on is read again later, or never.
     ///
     /// # Errors
@@ -477,6 +492,7 @@ impl OpenSet {
     pub fn read(&mut self, id: RunId, read: Result<Read, Error>, now: Now) -> Result<(), Error> {
         let Some(r) = self.runs.all.get_mut(&id) else { return Ok(()) };
         r.reading = false;
+        r.unread = None;
         if r.run.state != RunState::Running {
             return Ok(());
         }
@@ -491,6 +507,10 @@ impl OpenSet {
             Err(fatal) => return Err(fatal),
         };
         let hits = u64::try_from(read.hits.len()).unwrap_or(u64::MAX);
+        if let Some((offsets, why)) = read.lost {
+            r.run.lost += offsets;
+            tracing::error!(code = %codes::COPY_LOST, replay = id.0, from = r.run.next.0, offsets, %why, "a replay passes over offsets that cannot be read");
+        }
         r.run.next = read.next;
         r.run.read += read.read;
         r.run.skipped += read.read.saturating_sub(hits);
