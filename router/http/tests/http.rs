@@ -9,6 +9,9 @@ mod suite {
     /// Limits, deadlines, paths and the stop of the listener.
     mod listener;
 
+    /// What lies below a path, and trailers.
+    mod below;
+
     /// The three modes and the answers of the intake.
     mod events;
 

@@ -4,17 +4,27 @@
 use std::{
     path::PathBuf,
     process::{Command, Output},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 use router_core::{
-    id::TargetName,
-    target::{Outcome, Target},
+    id::{SourceName, TargetName},
+    source::{IntakeClosed, Kind, RawEvent, Rejection},
+    target::{Outcome, Scope, Target},
 };
-use router_gcp::{Accounts, Credentials, PubSub, PubSubConfig, Settings};
+use router_gcp::{
+    Accounts, Credentials, PubSub, PubSubConfig, Settings,
+    source::{Publish, PublishConfig},
+};
+use router_http::{
+    Limits, Listener, Mount,
+    intake::{Results, Submit},
+};
 use router_tests::{
     coffee::read_json,
     world::{
@@ -25,6 +35,7 @@ use router_tests::{
     },
 };
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::publish::{batch, event, keyed};
 
@@ -159,6 +170,50 @@ async fn googles_crate_publishes_by_its_endpoint_alone() {
         assert_eq!(received.print, read_json(&sent).unwrap().print, "{n}");
     }
     assert!(router.terminate().await.success());
+}
+
+/// A bus that takes nothing in: it has no room, or is closed.
+struct Full {
+    closed: bool,
+}
+
+#[async_trait]
+impl Submit for Full {
+    async fn submit(&self, _: &SourceName, batch: Vec<RawEvent>) -> Results {
+        if self.closed {
+            return Err(IntakeClosed);
+        }
+        let kind = Kind::Busy { retry_after: Duration::from_secs(7) };
+        let (code, message) = (router_core::codes::DISK_FULL, "the disk is full".into());
+        Ok(batch
+            .iter()
+            .map(|_| Err(Rejection { code, place: schemas::Place::Event, message: Box::clone(&message), kind }))
+            .collect())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_nothing_is_taken_in_publishers_are_told_to_come_again() {
+    for (closed, retry_after) in [(false, "7"), (true, "5")] {
+        let endpoint = Arc::new(Publish::new(PublishConfig::new(SourceName::new("google").unwrap())).unwrap());
+        let mount = Mount { endpoint, intake: Arc::new(Full { closed }) };
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), Limits::default(), vec![mount]).await.unwrap();
+        let (base, stop) = (format!("http://{}", listener.addr()), CancellationToken::new());
+        let running = tokio::spawn(listener.run(stop.clone()));
+        let body = json!({"messages": [{"data": STANDARD.encode("hello")}]}).to_string();
+        let url = format!("{base}/v1/{TOPIC}:publish");
+        let answer = Client::new(ARRIVES).send(Method::POST, &url, HeaderMap::new(), body.into()).await.unwrap();
+        assert_eq!((answer.status, &answer.headers[header::RETRY_AFTER]), (503, &retry_after.parse().unwrap()));
+        assert_eq!(answer.json()["error"]["status"], "UNAVAILABLE");
+        let settings = Settings { endpoint: Some(base), credentials: Credentials::Anonymous, impersonate: None };
+        let config = PubSubConfig { settings, ..PubSubConfig::new(TargetName::new("t").unwrap(), TOPIC) };
+        let target = PubSub::new(config, &Accounts::default()).unwrap();
+        let outcome = target.deliver(&batch([event("1")])).await.remove(0);
+        assert!(matches!(outcome, Outcome::Retry { scope: Scope::Target, .. }), "{outcome:?}");
+        assert!(outcome.facts().note.as_deref().unwrap_or_default().starts_with("UNAVAILABLE"), "{outcome:?}");
+        stop.cancel();
+        running.await.unwrap();
+    }
 }
 
 async fn call(place: &Place, method: Method, path: &str, key: Option<&str>, body: Value) -> Answer {
