@@ -20,6 +20,7 @@
 //! Invariant: a body that an `Event` holds has this form throughout; accessors never fail.
 
 mod rules;
+mod with;
 
 use std::fmt;
 
@@ -258,15 +259,6 @@ impl Event {
         }
     }
 
-    /// The same event with this attribute, in place of one of that name. Its data, which are known to be valid, are
-    /// not read again.
-    ///
-    /// # Errors
-    /// The name or the value is none of CloudEvents 1.0, or there are too many attributes.
-    pub fn with<'a>(&'a self, name: &'a str, value: impl Into<Value<'a>>) -> Result<Event, Invalid> {
-        self.rebuild().set(name, value).build_with_valid_data()
-    }
-
     fn nth(&self, n: usize) -> &str {
         self.attr_entries().nth(n).and_then(|e| std::str::from_utf8(e.value).ok()).unwrap_or_default()
     }
@@ -393,11 +385,7 @@ impl<'a> Builder<'a> {
     }
 
     fn check(&self) -> Result<(), Invalid> {
-        let count = self.attrs.iter().filter(|(name, _)| !ROUTER_ATTRIBUTES.contains(name)).count();
-        if count > ATTRIBUTES_MAX {
-            let message = format!("{count} attributes, at most {ATTRIBUTES_MAX} are taken");
-            return Err(Invalid::new(codes::TOO_MANY_ATTRIBUTES, Place::Event, message));
-        }
+        check_count(self.attrs.iter().map(|(name, _)| *name))?;
         for (i, (name, value)) in self.attrs.iter().enumerate() {
             if self.attrs.iter().take(i).any(|(earlier, _)| earlier == name) {
                 let place = Place::attribute(name);
@@ -432,6 +420,16 @@ impl<'a> Builder<'a> {
         }
         Ok(Event { body: body.into(), facts_at, data_at })
     }
+}
+
+/// Whether so many attributes are taken.
+fn check_count<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), Invalid> {
+    let count = names.filter(|name| !ROUTER_ATTRIBUTES.contains(name)).count();
+    if count > ATTRIBUTES_MAX {
+        let message = format!("{count} attributes, at most {ATTRIBUTES_MAX} are taken");
+        return Err(Invalid::new(codes::TOO_MANY_ATTRIBUTES, Place::Event, message));
+    }
+    Ok(())
 }
 
 /// Bytes that a string attribute takes of a body.

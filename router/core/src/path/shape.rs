@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use schemas::Event;
+
 use crate::{
     hops,
     id::Offset,
@@ -19,29 +21,33 @@ pub(super) struct Shape {
 
 impl Shape {
     /// What the target gets, and of what nothing could be made.
-    pub fn apply(&self, batch: Vec<Delivery>) -> (Vec<Delivery>, Vec<(Offset, Failure)>) {
-        let (mut made, mut spoiled) = (Vec::with_capacity(batch.len()), Vec::new());
-        for delivery in batch {
-            let offset = delivery.id.offset;
-            match self.one(delivery) {
-                Ok(delivery) => made.push(delivery),
-                Err(failure) => spoiled.push((offset, failure)),
+    pub fn apply(&self, mut batch: Vec<Delivery>) -> (Vec<Delivery>, Vec<(Offset, Failure)>) {
+        let mut spoiled = Vec::new();
+        batch.retain_mut(|delivery| match self.event(delivery) {
+            Ok(event) => {
+                delivery.event = event;
+                true
             }
-        }
-        (made, spoiled)
+            Err(failure) => {
+                spoiled.push((delivery.id.offset, failure));
+                false
+            }
+        });
+        (batch, spoiled)
     }
 
-    fn one(&self, delivery: Delivery) -> Result<Delivery, Failure> {
+    /// The event of a delivery as it leaves.
+    fn event(&self, delivery: &Delivery) -> Result<Event, Failure> {
         let mut event = delivery.event.clone();
         if let Some(transform) = &self.transform {
             let (route, appended) = (delivery.route.as_str(), delivery.appended);
             let context = Context { route, appended, event_bytes_max: self.event_bytes_max };
             event = transform.apply(&event, &context)?;
         }
-        if let Some(router) = &self.router {
+        match &self.router {
             // The identity as it leaves is the one that would come back; where it has been is what the log says.
-            event = router.stamp(&delivery.event, &event)?;
+            Some(router) => router.stamp(&delivery.event, &event),
+            None => Ok(event),
         }
-        Ok(Delivery { event, ..delivery })
     }
 }
