@@ -4,7 +4,10 @@
 //! | scenario | question | limit |
 //! |---|---|---|
 //! | [`outage`] | what do dead targets cost the others, and the memory? | held |
-//! | [`intake`] | how far is the intake from a server that only answers? | printed |
+//! | [`log`] | how far is the log from bare segments? | held |
+//! | [`intake`] | how far is the intake from a server that only answers? | held |
+//! | [`flow`] | how far is the way through from a server that only syncs and posts? | held |
+//! | [`redis`] | how far is Redis, which syncs each append as well? | held |
 //! | [`restart`] | how long until ready after `kill -9` with a long log? | printed |
 //! | [`handlers`] | what do a schema and a handler take for one event? | held |
 //! | [`matching`] | how many events does the matcher judge, by class and number of rules? | held |
@@ -25,6 +28,15 @@ mod outage;
 /// Requests against a bare server.
 mod intake;
 
+/// From a publisher to sinks.
+mod flow;
+
+/// The log alone.
+mod log;
+
+/// Beside Redis.
+mod redis;
+
 /// Killed with a long log, and started again.
 mod restart;
 
@@ -34,8 +46,11 @@ mod matching;
 /// Schemas and functions alone, in one thread.
 mod handlers;
 
-/// The processes: the router, its load, and what they tell.
+/// The programs, and the router as a process.
 mod world;
+
+/// The load, in processes of its own, and what it tells.
+mod load;
 
 /// Figures with their limits.
 mod table;
@@ -65,8 +80,11 @@ pub struct Args {
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Name {
-    Outage,
+    Log,
     Intake,
+    Flow,
+    Redis,
+    Outage,
     Restart,
     Match,
     Handlers,
@@ -103,8 +121,11 @@ pub fn run(root: &Path, args: &Args) -> Result<ExitCode, Error> {
 /// The scenarios in which the router is a process of its own.
 fn processes(world: &World, args: &Args, table: &mut Table) -> Result<(), Error> {
     for (name, scenario) in [
-        (Name::Outage, outage::run as fn(&World, &Args, &mut Table) -> Result<(), Error>),
+        (Name::Log, log::run as fn(&World, &Args, &mut Table) -> Result<(), Error>),
         (Name::Intake, intake::run),
+        (Name::Flow, flow::run),
+        (Name::Redis, redis::run),
+        (Name::Outage, outage::run),
         (Name::Restart, restart::run),
     ] {
         if args.name.is_none_or(|wanted| wanted == name) {

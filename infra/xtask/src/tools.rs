@@ -45,6 +45,28 @@ pub fn provide(root: &Path) {
     }
 }
 
+/// Redis, out of Debian's packages.
+pub struct Redis {
+    /// Where its programs are.
+    pub programs: PathBuf,
+    /// Where libraries are that the machine may not have.
+    pub libraries: PathBuf,
+}
+
+/// Gets Redis for the benchmark, under `TARGET/tools`.
+pub fn redis() -> Result<Redis, String> {
+    let exe = std::env::current_exe().map_err(|e| e.to_string())?;
+    let folder = exe.ancestors().nth(2).ok_or("this program is in no target folder")?.join("tools/redis");
+    for package in ["redis-server", "redis-tools", "libjemalloc2", "liblzf1"] {
+        if !folder.join("packages").is_dir() || downloaded(&folder.join("packages"), package).is_err() {
+            eprintln!("== tools: unpacking {package} under {}", folder.display());
+            unpack(&folder, package)?;
+        }
+    }
+    let libraries = folder.join("usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
+    Ok(Redis { programs: folder.join("usr/bin"), libraries })
+}
+
 fn python(folder: &Path) -> Result<(), String> {
     let (mark, wanted) = (folder.join(MARK), PYTHON.join("\n"));
     if fs::read_to_string(&mark).is_ok_and(|there| there == wanted) {

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{
     Args,
-    table::{Limit, Table},
-    world::{World, load_average, say},
+    table::{Limit, Table, median},
+    world::{World, load_average, mib, say},
 };
 use crate::Error;
 
@@ -96,12 +96,6 @@ impl Run {
     }
 }
 
-/// The middle one; the lower of the two in the middle.
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or_default()
-}
-
 fn one(world: &World, events: u64, outage: bool) -> Result<Run, Error> {
     say(&format!("outage: {events} events {} dead targets", if outage { "beside" } else { "without" }));
     let mut sinks = world.sinks(2)?;
@@ -161,9 +155,4 @@ fn one(world: &World, events: u64, outage: bool) -> Result<Run, Error> {
         again: counts.again,
         load: load_average(),
     })
-}
-
-#[allow(clippy::cast_precision_loss)] // A router has less than 2^53 bytes.
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }

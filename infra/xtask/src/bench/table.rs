@@ -120,6 +120,12 @@ impl Table {
     }
 }
 
+/// The middle one; the lower of the two in the middle.
+pub fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or_default()
+}
+
 /// Three digits that matter, and thousands set apart.
 fn number(value: f64) -> String {
     if value.abs() < 100.0 {

@@ -1,16 +1,14 @@
-//! The processes of a benchmark and what they tell. Each ends when its handle is dropped; the load also
-//! ends with its standard input, and so with this process.
+//! The programs of a benchmark, and the router as a process, which ends when its handle is dropped.
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc,
     },
     thread,
     time::{Duration, Instant},
@@ -18,18 +16,17 @@ use std::{
 
 use serde_json::{Value, json};
 
+use super::load::{Helper, LINE_MAX, Publisher, Sinks};
 use crate::{Error, test::missing_make};
 
 /// What a start may take.
 const START_MAX: Duration = Duration::from_secs(120);
-/// What a line of a process may take.
-const LINE_MAX: Duration = Duration::from_secs(60);
 /// What an answer of the router's admin port may take.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// Lines of the router's log that a failure shows.
 const SHOWN: usize = 10;
 
-fn failed(what: &str, why: impl std::fmt::Display) -> Error {
+pub fn failed(what: &str, why: impl std::fmt::Display) -> Error {
     Error(format!("{what}: {why}"))
 }
 
@@ -79,12 +76,23 @@ impl World {
 
     /// A new place for a router, empty.
     pub fn place(&self) -> Result<Place<'_>, Error> {
+        self.clear()?;
+        let (public, admin) = (free_address()?, free_address()?);
+        Ok(Place { world: self, public, admin })
+    }
+
+    /// A new folder for another program, empty.
+    pub fn empty_folder(&self) -> Result<PathBuf, Error> {
+        self.clear()?;
+        Ok(self.folder.clone())
+    }
+
+    /// Empties the folder.
+    fn clear(&self) -> Result<(), Error> {
         if self.folder.exists() {
             fs::remove_dir_all(&self.folder).map_err(|e| failed("the folder of the last run", e))?;
         }
-        fs::create_dir_all(&self.folder).map_err(|e| failed("the folder of the run", e))?;
-        let (public, admin) = (free_address()?, free_address()?);
-        Ok(Place { world: self, public, admin })
+        fs::create_dir_all(&self.folder).map_err(|e| failed("the folder of the run", e))
     }
 
     /// Fails when somebody wants it to stop.
@@ -99,12 +107,24 @@ impl World {
     pub fn sinks(&self, count: usize) -> Result<Sinks, Error> {
         let mut helper = Helper::start(&self.load, &["sinks".to_owned(), count.to_string()])?;
         let addresses = helper.line(LINE_MAX)?;
-        Ok(Sinks { helper, addresses })
+        Ok(Sinks::new(helper, addresses))
     }
 
     /// Starts a server that only answers; its URL.
     pub fn bare(&self) -> Result<(Helper, String), Error> {
-        let mut helper = Helper::start(&self.load, &["bare".to_owned()])?;
+        self.server(&["bare".to_owned()])
+    }
+
+    /// Starts one that parses events and is durable, and posts them to a sink if there is one; its URL.
+    pub fn durable(&self, to: Option<&Sinks>) -> Result<(Helper, String), Error> {
+        self.clear()?;
+        let folder = self.folder.join("segments").display().to_string();
+        let to = to.map(|sinks| sinks.address("/sinks/0").to_owned());
+        self.server(&["durable".to_owned(), folder].into_iter().chain(to).collect::<Vec<_>>())
+    }
+
+    fn server(&self, args: &[String]) -> Result<(Helper, String), Error> {
+        let mut helper = Helper::start(&self.load, args)?;
         let address = helper.line(LINE_MAX)?;
         let address = address.get("address").and_then(Value::as_str).unwrap_or_default();
         let url = format!("http://{address}/events");
@@ -113,10 +133,33 @@ impl World {
 
     /// Starts a publisher.
     pub fn publisher(&self, url: &str, events: u64, batch: u64, connections: u64) -> Result<Publisher, Error> {
-        let numbers = [events, batch, connections].map(|n| n.to_string());
-        let args = ["publish".to_owned(), url.to_owned()].into_iter().chain(numbers).chain(["bench".to_owned()]);
+        self.sender("publish", url, [events, batch, connections])
+    }
+
+    /// Starts a publisher that sends so many events a second, one a request.
+    pub fn offer(&self, url: &str, events: u64, rate: u64, connections: u64) -> Result<Publisher, Error> {
+        self.sender("offer", url, [events, rate, connections])
+    }
+
+    fn sender(&self, how: &str, url: &str, numbers: [u64; 3]) -> Result<Publisher, Error> {
+        let numbers = numbers.map(|n| n.to_string());
+        let args = [how.to_owned(), url.to_owned()].into_iter().chain(numbers).chain(["bench".to_owned()]);
         let helper = Helper::start(&self.load, &args.collect::<Vec<_>>())?;
-        Ok(Publisher { helper, acked: 0, sent: None })
+        Ok(Publisher::new(helper))
+    }
+
+    /// Appends to the router's log and to bare segments in turn: the rates of both, a round each.
+    pub fn append(&self, events: u64, rounds: u64, wait: Duration) -> Result<Vec<(f64, f64)>, Error> {
+        self.clear()?;
+        let folder = self.folder.join("append").display().to_string();
+        let mut helper = Helper::start(&self.load, &["append".into(), folder, events.to_string(), rounds.to_string()])?;
+        let mut rates = Vec::new();
+        for _ in 0..rounds {
+            let line = helper.line(wait)?;
+            let rate = |name: &str| line.get(name).and_then(Value::as_f64).unwrap_or_default();
+            rates.push((rate("ours"), rate("bare")));
+        }
+        Ok(rates)
     }
 }
 
@@ -148,7 +191,7 @@ fn build(root: &Path, package: &[&str], binary: &str) -> Result<PathBuf, Error> 
 }
 
 /// A free port below those that the system gives to outgoing connections, of which a run makes many.
-fn free_address() -> Result<SocketAddr, Error> {
+pub fn free_address() -> Result<SocketAddr, Error> {
     let start = 10_000 + u16::try_from(std::process::id() % 18_000).unwrap_or_default();
     let mut free = (start..start + 2_000).map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
     // Two calls in a row must not find the same one.
@@ -162,164 +205,18 @@ fn free_address() -> Result<SocketAddr, Error> {
     Ok(free)
 }
 
+/// Bytes as MiB.
+#[allow(clippy::cast_precision_loss)] // A router has less than 2^53 of them.
+pub fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
 /// Ends a process that this one started.
-fn end(child: &mut Child) {
+pub fn end(child: &mut Child) {
     // Killed or already gone: both are the end.
     child.kill().unwrap_or_default();
     child.wait().map(drop).unwrap_or_default();
 }
-
-// ---------------------------------------------------------------------------------- the load
-
-/// A process of the load, which says JSON lines.
-pub struct Helper {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    lines: mpsc::Receiver<Value>,
-}
-
-impl Helper {
-    fn start(program: &Path, args: &[String]) -> Result<Helper, Error> {
-        let mut command = Command::new(program);
-        let mut child = command
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|e| failed("the load does not start", e))?;
-        let (tx, lines) = mpsc::channel();
-        let stdout = child.stdout.take();
-        thread::spawn(move || {
-            let lines = stdout.into_iter().flat_map(|out| BufReader::new(out).lines());
-            for line in lines.map_while(Result::ok) {
-                let Ok(value) = serde_json::from_str(&line) else { continue };
-                if tx.send(value).is_err() {
-                    return;
-                }
-            }
-        });
-        let stdin = child.stdin.take();
-        Ok(Helper { child, stdin, lines })
-    }
-
-    fn line(&mut self, wait: Duration) -> Result<Value, Error> {
-        self.lines.recv_timeout(wait).map_err(|e| failed("the load does not answer", e))
-    }
-}
-
-impl Drop for Helper {
-    fn drop(&mut self) {
-        self.stdin.take();
-        end(&mut self.child);
-    }
-}
-
-/// The sinks.
-pub struct Sinks {
-    helper: Helper,
-    addresses: Value,
-}
-
-/// What the sinks took.
-pub struct Counts {
-    /// Different events that every sink has.
-    pub events: u64,
-    /// Requests above that, over all sinks.
-    pub again: u64,
-    /// When each sink got its last new event, in microseconds of UNIX time.
-    pub last_us: Vec<u64>,
-    /// Connections that the silent target accepted.
-    pub silent: u64,
-}
-
-impl Sinks {
-    /// Where one of them takes events: `/sinks/0`, `/silent` or `/refusing`.
-    pub fn url(&self, which: &str) -> String {
-        format!("http://{}/", self.addresses.pointer(which).and_then(Value::as_str).unwrap_or_default())
-    }
-
-    /// What came so far.
-    pub fn counts(&mut self) -> Result<Counts, Error> {
-        let asked = self.helper.stdin.as_mut().map(|stdin| stdin.write_all(b"counts\n"));
-        asked.transpose().map_err(|e| failed("the sinks are gone", e))?;
-        let counts = self.helper.line(LINE_MAX)?;
-        let sinks = counts.get("sinks").and_then(Value::as_array).cloned().unwrap_or_default();
-        let each = |name: &str| sinks.iter().map(|s| unsigned(s, name)).collect::<Vec<u64>>();
-        let (requests, events) = (each("requests"), each("events"));
-        let again = requests.iter().sum::<u64>().saturating_sub(events.iter().sum());
-        let events = events.into_iter().min().unwrap_or_default();
-        Ok(Counts { events, again, last_us: each("last_us"), silent: unsigned(&counts, "silent") })
-    }
-}
-
-fn unsigned(value: &Value, name: &str) -> u64 {
-    value.get(name).and_then(Value::as_u64).unwrap_or_default()
-}
-
-/// A publisher that is at work.
-pub struct Publisher {
-    helper: Helper,
-    acked: u64,
-    sent: Option<Sent>,
-}
-
-/// What a publisher did.
-#[derive(Clone, Debug)]
-pub struct Sent {
-    /// How long it took.
-    pub seconds: f64,
-    /// Latency of a request, median, in milliseconds.
-    pub p50_ms: f64,
-    /// The same of the slowest hundredth.
-    pub p99_ms: f64,
-    /// Requests sent again.
-    pub again: u64,
-}
-
-impl Publisher {
-    /// Events acknowledged so far.
-    pub fn acked(&mut self) -> Result<u64, Error> {
-        while let Ok(line) = self.helper.lines.try_recv() {
-            self.hear(&line)?;
-        }
-        Ok(self.acked)
-    }
-
-    /// What it did; waits for its end.
-    pub fn sent(&mut self, world: &World, wait: Duration) -> Result<Sent, Error> {
-        let end = Instant::now() + wait;
-        loop {
-            if let Some(sent) = self.sent.clone() {
-                return Ok(sent);
-            }
-            world.go_on()?;
-            if Instant::now() > end {
-                return Err(Error(format!("the publisher has {} acknowledged after {wait:?}", self.acked)));
-            }
-            match self.helper.lines.recv_timeout(Duration::from_millis(200)) {
-                Ok(line) => self.hear(&line)?,
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(e) => return Err(failed("the publisher ended", e)),
-            }
-        }
-    }
-
-    fn hear(&mut self, line: &Value) -> Result<(), Error> {
-        self.acked = unsigned(line, "acked");
-        let number = |name: &str| line.get(name).and_then(Value::as_f64).unwrap_or_default();
-        if line.get("seconds").is_some() {
-            let refused = unsigned(line, "refused");
-            if refused > 0 {
-                return Err(Error(format!("the router refused {refused} events for good")));
-            }
-            let (p50_ms, p99_ms) = (number("p50_us") / 1e3, number("p99_us") / 1e3);
-            self.sent = Some(Sent { seconds: number("seconds"), p50_ms, p99_ms, again: unsigned(line, "again") });
-        }
-        Ok(())
-    }
-}
-
-// ---------------------------------------------------------------------------------- the router
 
 /// A place for a router: its folder and its addresses stay the same from start to start.
 pub struct Place<'a> {
@@ -340,7 +237,16 @@ impl Place<'_> {
 
     /// Starts the router with one route and one target per name, and waits until it is ready.
     pub fn start(&self, routes: &[(&str, String)]) -> Result<Router<'_>, Error> {
-        let target = |url: &str| json!({"http": {"url": url}});
+        self.start_with(routes, &json!({}))
+    }
+
+    /// The same, with more settings of each target, e.g. `batch`.
+    pub fn start_with(&self, routes: &[(&str, String)], more: &Value) -> Result<Router<'_>, Error> {
+        let target = |url: &str| {
+            let mut http = more.as_object().cloned().unwrap_or_default();
+            http.insert("url".into(), url.into());
+            json!({"http": http})
+        };
         let targets: Value = routes.iter().map(|(name, url)| ((*name).to_owned(), target(url))).collect();
         let routes: Value = routes.iter().map(|(name, _)| ((*name).to_owned(), json!({"to": name}))).collect();
         // JSON is YAML.
@@ -419,6 +325,18 @@ impl Router<'_> {
         let line = format!("{name}{{route=\"{route}\"}} ");
         let value = page.lines().find_map(|l| l.strip_prefix(&line)).and_then(|v| v.parse().ok());
         value.ok_or_else(|| failed("/metrics", format!("there is no {line}")))
+    }
+
+    /// Runs a command of the router's against it, e.g. `replay start`.
+    pub fn command(&self, args: &[&str]) -> Result<(), Error> {
+        let mut command = Command::new(&self.place.world.router);
+        command.args(args).arg("--admin").arg(format!("http://{}", self.place.admin));
+        command.arg("--data").arg(self.place.world.folder.join("data"));
+        let done = command.stdin(Stdio::null()).output().map_err(|e| failed("the command", e))?;
+        match done.status.success() {
+            true => Ok(()),
+            false => Err(failed(&args.join(" "), String::from_utf8_lossy(&done.stderr))),
+        }
     }
 
     /// What it holds of the memory, in bytes, shared pages of its files included.
