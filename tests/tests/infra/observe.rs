@@ -262,7 +262,9 @@ const NOT_YET: [&str; 2] = ["gocoffee_events_refused", "gocoffee_dead_letters_en
 async fn a_real_prometheus_scrapes_a_running_router_and_evaluates_all_rules() {
     let Some(prometheus) = tool("prometheus") else { return };
     let (sink, place) = (Sink::start().await, Place::new());
-    let router = place.start(&[Route::all("orders", &sink.url("orders"))]).await;
+    let archive = tempfile::tempdir().unwrap();
+    let more = serde_json::json!({"archive": {"to": archive.path()}});
+    let router = place.start_with(&[Route::all("orders", &sink.url("orders"))], &more).await;
     let publisher = Publisher::new(&place.url());
     publisher.publish((0..20).map(|n| coffee("observe", n)), 4).await;
     router.settled(PATIENCE).await;
