@@ -65,6 +65,9 @@ fn run_all(runner: &Runner<'_>) -> Tally {
     tally.add(runner.check("formatting", &["fmt", "--all", "--check"], "run `cargo fmt --all`"));
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     tally.add(runner.check("lints", &clippy, "mend what clippy names"));
+    // What `cargo demo` builds, and who leaves the clouds out: nothing above has these features.
+    let small = ["check", "--no-default-features", "--package", "gocoffee", "--package", "router-tests", "--bins"];
+    tally.add(runner.check("without the clouds", &small, "mend what the compiler names"));
     let build = runner.check("build", &["build", "--workspace", "--all-targets"], "mend what the compiler names");
     tally.add(build);
     // A thread that panicked leaves the suites without their peers, which they say.

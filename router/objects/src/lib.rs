@@ -28,7 +28,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::{
-    Attribute, Attributes, Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, RetryConfig,
+    Attribute, Attributes, Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
     local::LocalFileSystem, path::Path,
 };
 use router_core::shelf::{Error, Object, Objects};
@@ -317,8 +317,12 @@ impl Bucket {
 
 /// Few tries, and soon: whoever copies tries again.
 #[cfg(any(feature = "s3", feature = "gs", feature = "az"))]
-fn retry() -> RetryConfig {
-    RetryConfig { max_retries: 3, retry_timeout: OBJECT_TIMEOUT / 2, ..RetryConfig::default() }
+fn retry() -> object_store::RetryConfig {
+    object_store::RetryConfig {
+        max_retries: 3,
+        retry_timeout: OBJECT_TIMEOUT / 2,
+        ..object_store::RetryConfig::default()
+    }
 }
 
 /// Each key that the store knows; of the options, one that it does not know is an error.
