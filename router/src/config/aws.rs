@@ -6,7 +6,8 @@ use router_core::id::BusName;
 use serde::{Deserialize, Deserializer};
 
 use super::{
-    OnInvalid, Rate, Validate, default_bus, sixty_four, thirty_seconds,
+    OnInvalid, Rate, Validate, default_bus,
+    target::{sixty_four, thirty_seconds},
     value::{self, Secret},
 };
 

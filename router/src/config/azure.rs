@@ -6,7 +6,8 @@ use router_core::id::BusName;
 use serde::{Deserialize, Deserializer};
 
 use super::{
-    OnInvalid, Rate, TargetRetry, TargetTls, Validate, default_bus, thirty_seconds,
+    OnInvalid, Rate, TargetRetry, TargetTls, Validate, default_bus,
+    target::{sixty_four, thirty_seconds},
     value::{self, Secret},
 };
 
@@ -359,10 +360,6 @@ fn event_grid_itself() -> Vec<String> {
 
 fn sixteen() -> u16 {
     16
-}
-
-fn sixty_four() -> u16 {
-    64
 }
 
 fn reject() -> OnInvalid {

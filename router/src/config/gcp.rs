@@ -7,7 +7,8 @@ use serde::Deserialize;
 use router_core::id::BusName;
 
 use super::{
-    Mode, OnInvalid, Rate, TargetRetry, Validate, default_bus, thirty_seconds,
+    Mode, OnInvalid, Rate, TargetRetry, Validate, default_bus,
+    target::{sixty_four, thirty_seconds},
     value::{self, Secret},
 };
 
@@ -227,10 +228,6 @@ fn sixty_seconds() -> Duration {
 
 fn yes() -> bool {
     true
-}
-
-fn sixty_four() -> u16 {
-    64
 }
 
 fn sixteen() -> u16 {
