@@ -8,10 +8,7 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use schemas::{
-    Event, Form,
-    doc::{Doc, Item},
-};
+use schemas::{Event, doc::Doc};
 
 use crate::{
     function::{Failure, Function, Kind},
@@ -21,6 +18,9 @@ use crate::{
     settings::{SettingError, Settings},
     wire::{self, envelope},
 };
+
+/// What functions of the first generation get.
+mod background;
 
 /// The setting.
 pub const GOOGLE_REFUSED: &str = "GOOGLE_REFUSED";
@@ -113,7 +113,7 @@ fn read(request: &Request<Bytes>) -> Result<Push, Failure> {
         return Ok(Push { events, attempt: attempt.unwrap_or(1) });
     }
     if root.get("context").is_some() || root.get("eventType").is_some() {
-        return Ok(Push { events: background(&root)?, attempt: 1 });
+        return Ok(Push { events: background::read(&root)?, attempt: 1 });
     }
     let message = "the request is no event: it has neither ce- headers, nor a Content-Type of CloudEvents, nor \
                    `message` (Pub/Sub push), nor `context` (background event)";
@@ -125,70 +125,4 @@ fn topic(path: &str) -> Option<String> {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let at = parts.windows(4).find(|w| matches!(w, ["projects", _, "topics", _]))?;
     Some(at.join("/"))
-}
-
-/// Reads a background event: `{"context":{eventId,timestamp,eventType,resource},"data":…}`, or with the
-/// context's members beside the data. [functions-framework-conformance, docs/mapping.md]
-fn background(root: &Item<'_>) -> Result<Vec<Event>, Failure> {
-    let context = root.get("context").unwrap_or(*root);
-    let of = |name: &str| {
-        let missing =
-            || Failure::refuse("payload-invalid", format!("background event: {name} is no string, or not there"));
-        envelope::text(&context, name).ok_or_else(missing)
-    };
-    let (id, time, kind) = (of("eventId")?, of("timestamp")?, of("eventType")?);
-    let data = root.get("data").ok_or_else(|| Failure::refuse("payload-invalid", "background event: no data"))?;
-    let resource = match context.get("resource") {
-        Some(resource) => resource.as_str().or_else(|| envelope::text(&resource, "name")),
-        None => None,
-    };
-    let resource = resource.unwrap_or_default();
-    if matches!(&*kind, "google.pubsub.topic.publish" | "providers/cloud.pubsub/eventTypes/topic.publish") {
-        let whole = with_message(&data, &id, &time);
-        let doc = Doc::parse(whole.as_bytes())?;
-        let message = doc.root().get("message").unwrap_or(doc.root());
-        return envelope::pubsub(&message, Some(&resource), &whole);
-    }
-    let Some(verb) = kind.strip_prefix("google.storage.object.").and_then(storage_verb) else {
-        let message = format!(
-            "background event: type {kind} is not read here; deploy the function with an Eventarc \
-                               trigger, which sends CloudEvents"
-        );
-        return Err(Failure::refuse("payload-unknown", message));
-    };
-    let (bucket, object) = resource.split_once("/objects/").unwrap_or((&resource, ""));
-    let (source, kind) =
-        (format!("//storage.googleapis.com/{bucket}"), format!("google.cloud.storage.object.v1.{verb}"));
-    let subject = format!("objects/{}", object.split('#').next().unwrap_or_default());
-    let builder = Event::builder(&id, &source, &kind).attr("time", &*time).attr("subject", subject.as_str());
-    let builder = builder.attr("datacontenttype", "application/json");
-    Ok(vec![builder.data(Form::Json, data.raw().to_owned()).build()?])
-}
-
-fn storage_verb(verb: &str) -> Option<&'static str> {
-    match verb {
-        "finalize" => Some("finalized"),
-        "delete" => Some("deleted"),
-        "archive" => Some("archived"),
-        "metadataUpdate" => Some("metadataUpdated"),
-        _ => None,
-    }
-}
-
-/// A background event's message as a push has it: with its id and its time.
-fn with_message(data: &Item<'_>, id: &str, time: &str) -> String {
-    let inside = data.raw().trim().strip_prefix('{').and_then(|d| d.strip_suffix('}')).unwrap_or_default().trim();
-    let mut message = String::from("{\"message\":{");
-    message.push_str(inside);
-    for (name, value) in [("messageId", id), ("publishTime", time)] {
-        if data.get(name).is_none() {
-            if !message.ends_with('{') {
-                message.push(',');
-            }
-            // A text always has a JSON form.
-            message.push_str(&format!("\"{name}\":{}", serde_json::Value::from(value)));
-        }
-    }
-    message.push_str("}}");
-    message
 }

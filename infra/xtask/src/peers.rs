@@ -1,7 +1,7 @@
-//! Who stands for the clouds in the tests: moto and ministack for AWS, Microsoft's own client for Event Grid and
-//! Google's for Pub/Sub, in a virtual environment of Python under the target folder, and Azurite for Azure's storage
-//! beside them. They are installed once, while the workspace is built, and kept until other versions are wanted.
-//! Without Python, or without a network, the suites that need them say that they are skipped.
+//! Who stands for the clouds in the tests: moto and ministack for AWS, Microsoft's own client for Event Grid, Google's
+//! for Pub/Sub and its Functions Framework, in a virtual environment of Python under the target folder, and Azurite for
+//! Azure's storage beside them. They are installed once, while the workspace is built, and kept until other versions
+//! are wanted. Without Python, or without a network, the suites that need them say that they are skipped.
 
 use std::{
     fs,
@@ -11,8 +11,13 @@ use std::{
 };
 
 /// What is installed.
-const WANTED: [&str; 4] =
-    ["moto[server]==5.2.5", "ministack==1.5.33", "azure-eventgrid==4.22.1", "google-cloud-pubsub==2.44.0"];
+const WANTED: [&str; 5] = [
+    "moto[server]==5.2.5",
+    "ministack==1.5.33",
+    "azure-eventgrid==4.22.1",
+    "google-cloud-pubsub==2.44.0",
+    "functions-framework==3.10.2",
+];
 /// Azure's storage, for the archive: it runs on Node.
 const AZURITE: &str = "azurite@3.35.0";
 /// What names, in the folder, what it holds.
@@ -24,7 +29,7 @@ pub fn provide() -> JoinHandle<()> {
         let Some(folder) = folder() else { return };
         if let Err(why) = install(&folder) {
             eprintln!(
-                "moto and ministack cannot be installed, so the suite aws is skipped where they are not on the PATH: {why}"
+                "moto and ministack cannot be installed, so the suites that need them skip where they are not on the PATH: {why}"
             );
         }
         if let Err(why) = azurite(&folder.join("azurite")) {
