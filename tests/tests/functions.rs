@@ -15,6 +15,10 @@ mod peers;
 #[path = "functions/frameworks.rs"]
 mod frameworks;
 
+/// Lambda.
+#[path = "functions/lambda.rs"]
+mod lambda;
+
 use std::{collections::BTreeMap, fs};
 
 use ai_coordinator::AiCoordinator;

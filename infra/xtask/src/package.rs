@@ -27,13 +27,17 @@ mod zip;
 use azure::Trigger;
 use zip::Entry;
 
+/// What `--zig` builds for, when no other target is named.
+const THIS_MACHINE: &str =
+    if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
+
 /// Bytes of a program.
 pub const PROGRAM_BYTES_MAX: usize = 6_000_000;
 
 /// What to package.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask package order-processor --cloud aws\n  cargo xtask package notification-dispatcher --cloud azure --trigger queue\n  cargo xtask package defi-scanner --cloud gcp --out /tmp/packages"
+    after_help = "Examples:\n  cargo xtask package order-processor --cloud aws\n  cargo xtask package notification-dispatcher --cloud azure --zig --trigger queue\n  cargo xtask package defi-scanner --cloud gcp --out /tmp/packages"
 )]
 pub struct Args {
     /// The function, as its crate is called.
@@ -50,6 +54,10 @@ pub struct Args {
     /// The target triple to build for, e.g. aarch64-unknown-linux-gnu. Default: this machine's.
     #[arg(long, value_name = "TRIPLE", conflicts_with = "program")]
     target: Option<String>,
+    /// Build against the C library that the cloud has, where this machine's is newer, by cargo-zigbuild
+    /// (`pip install cargo-zigbuild ziglang`).
+    #[arg(long, conflicts_with = "program")]
+    zig: bool,
     /// What calls it on Azure.
     #[arg(long, value_enum, default_value_t)]
     trigger: Trigger,
@@ -121,22 +129,28 @@ fn build(root: &Path, target: &Path, args: &Args) -> Result<PathBuf, Error> {
     // One path may hold a space: the separator of the encoded form is none that a path has.
     let flags = flags.collect::<Vec<_>>().join("\u{1f}");
     let (folder, profile) = (target.join("function"), "function");
+    let build = if args.zig { "zigbuild" } else { "build" };
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .current_dir(root)
-        .args(["build", "--locked", "--profile", profile, "--package", &args.function, "--bin", &args.function])
+        .args([build, "--locked", "--profile", profile, "--package", &args.function, "--bin", &args.function])
         .args(["--no-default-features", "--features", args.cloud.features(), "--target-dir"])
         .arg(&folder)
         .env_remove("RUSTFLAGS")
         .env("CARGO_ENCODED_RUSTFLAGS", flags);
     let mut built = folder;
-    if let Some(triple) = &args.target {
-        command.args(["--target", triple]);
+    // cargo-zigbuild reads behind the triple which C library is meant.
+    let triple = args.target.as_deref().or(args.zig.then_some(THIS_MACHINE));
+    if let Some(triple) = triple {
+        let (major, minor) = args.cloud.glibc();
+        let library = if args.zig { format!(".{major}.{minor}") } else { String::new() };
+        command.args(["--target", &format!("{triple}{library}")]);
         built.push(triple);
     }
     let status = command.status().map_err(|e| Error(format!("cargo does not start: {e}")))?;
     if !status.success() {
-        return Err(Error(format!("{} cannot be built: {status}", args.function)));
+        let help = if args.zig { "; `--zig` needs cargo-zigbuild: `pip install cargo-zigbuild ziglang`" } else { "" };
+        return Err(Error(format!("{} cannot be built: {status}{help}", args.function)));
     }
     Ok(built.join(profile).join(&args.function))
 }
@@ -151,7 +165,9 @@ fn check(program: &[u8], cloud: Cloud) -> Result<(), Error> {
     if needed > Some(there) {
         let (major, minor) = needed.unwrap_or_default();
         let message = format!("the program needs glibc {major}.{minor}, {} has {}.{}", cloud.name(), there.0, there.1);
-        return Err(Error(format!("{message}; build for --target x86_64-unknown-linux-musl, or on an older system")));
+        return Err(Error(format!(
+            "{message}; build with --zig, for --target x86_64-unknown-linux-musl, or on an older system"
+        )));
     }
     Ok(())
 }
@@ -218,6 +234,7 @@ mod tests {
             out: Some(out.into()),
             program: None,
             target: None,
+            zig: false,
             trigger: Trigger::default(),
         }
     }
