@@ -18,6 +18,9 @@ pub mod edge;
 /// Routes, for the router and for the oracle.
 pub mod setup;
 
+/// A link to a peer that can be cut.
+pub mod link;
+
 /// Deliberate breaks of the real path.
 pub mod faults;
 

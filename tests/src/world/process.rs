@@ -152,14 +152,25 @@ impl Place {
         router
     }
 
+    /// Starts the binary with a configuration as somebody wrote it, and waits until it is ready.
+    pub async fn start_written(&self, config: &str) -> Router<'_> {
+        let mut router = self.spawn_written(config);
+        router.ready(&[200]).await;
+        router
+    }
+
     fn spawn(&self, routes: &[Route]) -> Router<'_> {
         self.spawn_with(&self.config(routes))
     }
 
     fn spawn_with(&self, settings: &Value) -> Router<'_> {
-        let config = self.folder.path().join("gocoffee.yaml");
         // JSON is YAML.
-        fs::write(&config, format!("{settings:#}")).expect("the folder takes files");
+        self.spawn_written(&format!("{settings:#}"))
+    }
+
+    fn spawn_written(&self, settings: &str) -> Router<'_> {
+        let config = self.folder.path().join("gocoffee.yaml");
+        fs::write(&config, settings).expect("the folder takes files");
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log()).expect("the folder takes files");
         let child = tokio::process::Command::new(binary())
             .args(["serve", "--config"])

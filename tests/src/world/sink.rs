@@ -195,7 +195,8 @@ impl Drop for Sink {
     }
 }
 
-fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
+/// The port, without anybody who listens there.
+pub(super) fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;

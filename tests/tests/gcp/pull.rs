@@ -299,6 +299,30 @@ async fn streams_that_break_lose_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn streams_that_break_keep_the_order_of_keys() {
+    let mut held = Held::ordered();
+    held.publish((0..300).map(|n| message(n, true)));
+    let faults = [
+        StreamFault::Break(50, Code::Unavailable),
+        StreamFault::Refuse(Code::Unavailable),
+        StreamFault::Break(70, Code::Internal),
+    ];
+    let own = Own::holding(NAME, held, faults.map(Some)).await;
+    let (sink, place) = (Sink::start().await, Place::new());
+    let router = place.start_with(&[], &config(&own.url, &sink, &json!({}))).await;
+    arrived(&sink, 300, &place).await;
+    acknowledged(&own, 300).await;
+    assert!(own.streams() >= 4, "{} streams", own.streams());
+    assert!(router.terminate().await.success());
+    let came = numbers(&sink);
+    assert_eq!(came.len(), 300, "each once");
+    for key in 0..3 {
+        let of_key: Vec<usize> = came.iter().copied().filter(|n| n % 3 == key).collect();
+        assert!(of_key.is_sorted(), "key {key}: {of_key:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_acknowledgement_costs_a_duplicate_that_goes_nowhere() {
     let own = Own::holding(NAME, holding(20), []).await;
     own.lose([AckFault::Refuse(Code::Unavailable), AckFault::LoseAnswer]);
