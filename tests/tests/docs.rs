@@ -25,6 +25,10 @@ mod config;
 #[path = "docs/codes.rs"]
 mod codes;
 
+/// What each mapping between clouds keeps.
+#[path = "docs/clouds.rs"]
+mod clouds;
+
 /// Metrics, limits, statuses, links.
 #[path = "docs/facts.rs"]
 mod facts;
