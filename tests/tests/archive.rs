@@ -3,6 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+/// Stores of buckets.
+#[path = "archive/buckets.rs"]
+mod buckets;
+
 /// Copies in object storage.
 #[path = "archive/copies.rs"]
 mod copies;

@@ -11,6 +11,15 @@
 #[allow(dead_code)]
 mod peers;
 
+/// Stores of buckets.
+#[path = "archive/buckets.rs"]
+mod buckets;
+
+/// Google's emulator of Pub/Sub.
+#[path = "gcp/emulator.rs"]
+#[allow(dead_code)]
+mod emulator;
+
 /// Google's Functions Framework.
 #[path = "functions/frameworks.rs"]
 mod frameworks;
@@ -18,6 +27,14 @@ mod frameworks;
 /// Lambda.
 #[path = "functions/lambda.rs"]
 mod lambda;
+
+/// Pushes of Pub/Sub.
+#[path = "functions/pubsub.rs"]
+mod pubsub;
+
+/// State in buckets.
+#[path = "functions/state.rs"]
+mod state;
 
 use std::{collections::BTreeMap, fs};
 

@@ -9,6 +9,7 @@
 //! | [`flow`] | how far is the way through from a server that only syncs and posts? | held |
 //! | [`redis`] | how far is Redis, which syncs each append as well? | held |
 //! | [`restart`] | how long until ready after `kill -9` with a long log? | printed |
+//! | [`start`] | how soon does a function answer, beside Google's frameworks? | held |
 //! | [`handlers`] | what do a schema and a handler take for one event? | held |
 //! | [`matching`] | how many events does the matcher judge, by class and number of rules? | held |
 //!
@@ -45,6 +46,9 @@ mod matching;
 
 /// Schemas and functions alone, in one thread.
 mod handlers;
+
+/// Functions from nothing to an answer.
+mod start;
 
 /// The programs, and the router as a process.
 mod world;
@@ -88,6 +92,7 @@ enum Name {
     Restart,
     Match,
     Handlers,
+    Start,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -108,7 +113,10 @@ pub fn run(root: &Path, args: &Args) -> Result<ExitCode, Error> {
     if args.name.is_none_or(|wanted| wanted == Name::Handlers) {
         handlers::run(root, args, &mut table)?;
     }
-    if !matches!(args.name, Some(Name::Match | Name::Handlers)) {
+    if args.name.is_none_or(|wanted| wanted == Name::Start) {
+        start::run(root, args, &mut table)?;
+    }
+    if !matches!(args.name, Some(Name::Match | Name::Handlers | Name::Start)) {
         processes(&World::new(root, args.programs.as_deref())?, args, &mut table)?;
     }
     match args.output {

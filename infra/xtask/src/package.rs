@@ -209,6 +209,9 @@ fn write(out: &Path, args: &Args, program: Vec<u8>) -> Result<PathBuf, Error> {
             for (name, bytes) in [("Dockerfile", DOCKERFILE.as_bytes()), ("function", &program)] {
                 fs::write(path.join(name), bytes).map_err(|e| failed(&path, e))?;
             }
+            // Who runs it here, before there is an image, may.
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            fs::set_permissions(path.join("function"), mode).map_err(|e| failed(&path, e))?;
             Ok(path)
         }
     }

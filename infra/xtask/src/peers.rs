@@ -41,7 +41,7 @@ pub fn provide() -> JoinHandle<()> {
 }
 
 /// TARGET/peers; this program is TARGET/debug/xtask.
-fn folder() -> Option<PathBuf> {
+pub fn folder() -> Option<PathBuf> {
     Some(std::env::current_exe().ok()?.ancestors().nth(2)?.join("peers"))
 }
 
@@ -71,7 +71,7 @@ fn azurite(folder: &Path) -> Result<(), String> {
 }
 
 /// Runs a command; an error is the last line of what it said.
-fn run(command: &mut Command) -> Result<(), String> {
+pub fn run(command: &mut Command) -> Result<(), String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.stdin(Stdio::null()).output().map_err(|e| format!("{name}: {e}"))?;
     if output.status.success() {

@@ -35,7 +35,7 @@ print(base64.b64encode(out.getvalue()).decode())
 "#;
 
 /// The program, which stands beside the router's.
-fn program() -> Option<PathBuf> {
+pub fn program() -> Option<PathBuf> {
     let program = binary().with_file_name("order-processor");
     if !program.is_file() {
         eprintln!("{} is not built, so this test is skipped: `cargo build --workspace`", program.display());
@@ -58,8 +58,8 @@ async fn deploy(peer: &Peer, name: &str, code: &str, variables: Value) {
     peer.rest("/2015-03-31/functions", function).await;
 }
 
-/// An order of that number, and the ids of what the function replies with.
-fn order(number: u32) -> Value {
+/// An order of that number.
+pub fn order(number: u32) -> Value {
     let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../functions/order-processor/samples/accepted.json");
     let sample: Value = serde_json::from_slice(&std::fs::read(sample).unwrap()).unwrap();
     let mut event = sample["event"].clone();
@@ -86,7 +86,7 @@ async fn arn(peer: &Peer, queue_url: &str) -> Value {
 }
 
 /// The ids of what came to a sink, once there are so many and no more come.
-async fn ids(sink: &Sink, count: usize, place: &Place) -> BTreeSet<String> {
+pub async fn ids(sink: &Sink, count: usize, place: &Place) -> BTreeSet<String> {
     let end = Instant::now() + ARRIVAL;
     while sink.journal().len() < count {
         assert!(Instant::now() < end, "{} of {count} replies came\n{}", sink.journal().len(), place.logged());
