@@ -11,6 +11,7 @@
 //! | [`restart`] | how long until ready after `kill -9` with a long log? | printed |
 //! | [`start`] | how soon does a function answer, beside Google's frameworks? | held |
 //! | [`handlers`] | what do a schema and a handler take for one event? | held |
+//! | [`clouds`] | how far are the targets and sources of the clouds from bare loops over their SDKs? | held |
 //! | [`matching`] | how many events does the matcher judge, by class and number of rules? | held |
 //!
 //! Runs that are compared are interleaved, so that other work on the machine hits both; the load average
@@ -50,6 +51,9 @@ mod handlers;
 /// Functions from nothing to an answer.
 mod start;
 
+/// Targets and sources of the clouds alone, beside their SDKs.
+mod clouds;
+
 /// The programs, and the router as a process.
 mod world;
 
@@ -77,7 +81,7 @@ pub struct Args {
     /// Compare runs of full length, and more often.
     #[arg(long)]
     long: bool,
-    /// A folder with `gocoffee` and `coffee-load`, to measure these instead of what is built now.
+    /// A folder with `gocoffee`, `coffee-load` and `examples/clouds`, to measure these instead of what is built now.
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
 }
@@ -93,6 +97,7 @@ enum Name {
     Match,
     Handlers,
     Start,
+    Clouds,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -116,7 +121,10 @@ pub fn run(root: &Path, args: &Args) -> Result<ExitCode, Error> {
     if args.name.is_none_or(|wanted| wanted == Name::Start) {
         start::run(root, args, &mut table)?;
     }
-    if !matches!(args.name, Some(Name::Match | Name::Handlers | Name::Start)) {
+    if args.name.is_none_or(|wanted| wanted == Name::Clouds) {
+        clouds::run(root, args, &mut table)?;
+    }
+    if !matches!(args.name, Some(Name::Match | Name::Handlers | Name::Start | Name::Clouds)) {
         processes(&World::new(root, args.programs.as_deref())?, args, &mut table)?;
     }
     match args.output {
