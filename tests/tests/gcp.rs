@@ -26,6 +26,10 @@ mod publisher;
 #[path = "gcp/pull.rs"]
 mod pull;
 
+/// What waits in a subscription.
+#[path = "gcp/waiting.rs"]
+mod waiting;
+
 /// Push subscriptions.
 #[path = "gcp/push.rs"]
 mod push;

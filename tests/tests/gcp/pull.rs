@@ -44,7 +44,7 @@ use super::{
 /// What may take long on a loaded machine, the leases of what a killed router held included.
 const DEADLINE: Duration = Duration::from_secs(240);
 /// The subscription of all tests.
-const NAME: &str = "projects/coffee/subscriptions/coming";
+pub const NAME: &str = "projects/coffee/subscriptions/coming";
 
 fn many() -> usize {
     if std::env::var_os("GOCOFFEE_TESTS_LONG").is_some() { 20_000 } else { 1_000 }
@@ -106,7 +106,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// A message that is an event, whose id is its number.
-fn message(n: usize, ordered: bool) -> PubsubMessage {
+pub fn message(n: usize, ordered: bool) -> PubsubMessage {
     let attributes = [
         ("ce-specversion", "1.0"),
         ("ce-id", &n.to_string()),
@@ -131,7 +131,7 @@ fn holding(count: usize) -> Held {
 }
 
 /// A router that pulls the subscription, and delivers everything to a sink, with the order of keys.
-fn config(url: &str, sink: &Sink, more: &Value) -> Value {
+pub fn config(url: &str, sink: &Sink, more: &Value) -> Value {
     let mut source = json!({
         "subscription": NAME, "endpoint": url, "credentials": {"anonymous": true}, "type_attribute": "kind",
         "lease": "10s",

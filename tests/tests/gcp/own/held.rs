@@ -34,6 +34,14 @@ pub struct Wants {
     pub bytes_max: usize,
 }
 
+/// Messages that nobody holds.
+#[derive(Clone, Copy, Debug)]
+struct Made {
+    /// How many there are in all.
+    count: usize,
+    make: fn(usize) -> PubsubMessage,
+}
+
 /// A subscription.
 #[derive(Debug, Default)]
 pub struct Held {
@@ -42,6 +50,8 @@ pub struct Held {
     /// Whether acknowledgements are confirmed.
     pub exactly_once: bool,
     messages: Vec<PubsubMessage>,
+    /// Messages that come after these, and are made when they are sent.
+    made: Option<Made>,
     attempts: Vec<i32>,
     acknowledged: BTreeSet<usize>,
     ready: BTreeSet<usize>,
@@ -62,6 +72,28 @@ impl Held {
     /// One whose acknowledgements are confirmed.
     pub fn exactly_once() -> Held {
         Held { exactly_once: true, ..Held::default() }
+    }
+
+    /// One in which so many wait, each made by its number when it is sent, and not held.
+    pub fn making(count: usize, make: fn(usize) -> PubsubMessage) -> Held {
+        Held { made: Some(Made { count, make }), ..Held::default() }
+    }
+
+    fn message(&self, n: usize) -> PubsubMessage {
+        match (self.messages.get(n), self.made) {
+            (Some(message), _) => message.clone(),
+            (None, Some(Made { make, .. })) => PubsubMessage { message_id: (n + 1).to_string(), ..make(n) },
+            (None, None) => panic!("nobody has published message {n}"),
+        }
+    }
+
+    /// The next that is ready; of those that are made, the next that was never sent.
+    fn first(&mut self) -> Option<usize> {
+        if self.ready.is_empty() && self.made.is_some_and(|made| self.attempts.len() < made.count) {
+            self.ready.insert(self.attempts.len());
+            self.attempts.push(0);
+        }
+        self.ready.first().copied()
     }
 
     /// Takes messages in.
@@ -91,11 +123,11 @@ impl Held {
         self.expire(now);
         let mine = |lease: &&Lease| lease.stream == wants.stream;
         let mut count = self.leases.values().filter(mine).count();
-        let size = |held: &Held, n: usize| held.messages[n].data.len();
+        let size = |held: &Held, n: usize| held.message(n).data.len();
         let mut bytes: usize = self.leases.values().filter(mine).map(|lease| size(self, lease.message)).sum();
         let mut taken = Vec::new();
         while taken.len() < count_max && (wants.messages_max == 0 || count < wants.messages_max) {
-            let Some(n) = self.ready.first().copied() else { break };
+            let Some(n) = self.first() else { break };
             if wants.bytes_max > 0 && bytes > 0 && bytes + size(self, n) > wants.bytes_max {
                 break;
             }
@@ -105,7 +137,7 @@ impl Held {
             self.attempts[n] += 1;
             let ack_id = format!("ack-{}", self.ids);
             self.leases.insert(ack_id.clone(), Lease { message: n, until: now + wants.lease, stream: wants.stream });
-            let (message, delivery_attempt) = (Some(self.messages[n].clone()), self.attempts[n]);
+            let (message, delivery_attempt) = (Some(self.message(n)), self.attempts[n]);
             taken.push(ReceivedMessage { ack_id, message, delivery_attempt });
         }
         self.under_way_max = self.under_way_max.max(count);
@@ -152,12 +184,12 @@ impl Held {
     fn give_back(&mut self, ack_id: &str) {
         let Some(lease) = self.leases.remove(ack_id) else { return };
         self.ready.insert(lease.message);
-        let key = self.messages[lease.message].ordering_key.clone();
+        let key = self.message(lease.message).ordering_key;
         if !self.ordered || key.is_empty() {
             return;
         }
-        for n in lease.message + 1..self.messages.len() {
-            if self.messages[n].ordering_key == key && self.attempts[n] > 0 {
+        for n in lease.message + 1..self.attempts.len() {
+            if self.message(n).ordering_key == key && self.attempts[n] > 0 {
                 self.leases.retain(|_, lease| lease.message != n);
                 self.acknowledged.remove(&n);
                 self.ready.insert(n);
