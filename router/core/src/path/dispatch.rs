@@ -18,7 +18,9 @@ use super::{
     begin::Numbered,
     gate::{Gates, Short},
     lane::Violation,
-    open::{Held, Job, Now, OpenSet, PageOf, Paged, Paused, Routes, RunAct, SkipAt, WalkOf, Walked, unanswered},
+    open::{
+        Held, Job, Now, OpenSet, PageOf, Paged, Paused, Routes, RunAct, SkipAt, WalkOf, Walked, bytes_of, unanswered,
+    },
     replay,
     replies::{Answered, Doors},
     shape::Shape,
@@ -61,6 +63,8 @@ pub(super) enum Msg {
         target: usize,
         lane: usize,
         probe: bool,
+        /// Of the events that the call was for.
+        bytes: usize,
         outcomes: Vec<(Offset, Outcome)>,
         spoiled: Vec<(Offset, Failure)>,
     },
@@ -332,7 +336,8 @@ impl Dispatcher {
     fn hear(&mut self, msg: Msg) -> Result<(), Error> {
         let now = self.now();
         match msg {
-            Msg::Finished { target, lane, probe, outcomes, spoiled } => {
+            Msg::Finished { target, lane, probe, bytes, outcomes, spoiled } => {
+                self.set.landed(target, bytes);
                 self.set.spoiled((target, lane), probe, outcomes.len(), spoiled, now);
                 let name = self.set.target(target).map(|(t, _)| t.name().clone());
                 let why = outcomes.first().and_then(|(_, o)| o.facts().note.clone()).unwrap_or_default();
@@ -520,7 +525,8 @@ impl Dispatcher {
                 }
                 let transform = route.and_then(|route| route.transform.clone());
                 let offsets = batch.iter().map(|d| d.id.offset).collect();
-                let answer = Answer { tx, target, lane, probe, offsets, spoiled: Vec::new() };
+                let bytes = bytes_of(&batch);
+                let answer = Answer { tx, target, lane, probe, bytes, offsets, spoiled: Vec::new() };
                 let (router, event_bytes_max) = (self.router.clone(), self.event_bytes_max);
                 let shape = Shape { transform, event_bytes_max, router };
                 self.tasks.spawn(deliver(goal, deadline, shape, batch, answer));
@@ -579,6 +585,7 @@ struct Answer {
     target: usize,
     lane: usize,
     probe: bool,
+    bytes: usize,
     offsets: Vec<Offset>,
     /// Of whose events nothing could be made.
     spoiled: Vec<(Offset, Failure)>,
@@ -588,8 +595,8 @@ impl Answer {
     fn give(&mut self, outcomes: Vec<Outcome>) {
         let outcomes = std::mem::take(&mut self.offsets).into_iter().zip(outcomes).collect();
         let spoiled = std::mem::take(&mut self.spoiled);
-        let Answer { target, lane, probe, .. } = *self;
-        self.tx.send(Msg::Finished { target, lane, probe, outcomes, spoiled }).unwrap_or_default();
+        let Answer { target, lane, probe, bytes, .. } = *self;
+        self.tx.send(Msg::Finished { target, lane, probe, bytes, outcomes, spoiled }).unwrap_or_default();
     }
 }
 

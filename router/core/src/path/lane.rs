@@ -36,6 +36,8 @@ pub const BYTES_MAX: usize = 4 << 20;
 pub const WAITING_MAX: usize = 1_024;
 /// Deliveries of all lanes in memory; past it the fullest lane lives from the ledger.
 pub const WAITING_TOTAL_MAX: usize = 65_536;
+/// Bytes of the events of all calls that are under way; past it a target has one call at a time, or its even share.
+pub const FLIGHT_BYTES_MAX: usize = 32 << 20;
 /// Deliveries of all lanes that go to the ledger with one commit.
 pub const FRESH_MAX: usize = 16_384;
 
@@ -52,6 +54,8 @@ pub(super) struct Limits {
     pub fresh_max: usize,
     /// Deliveries of all lanes in memory; past it the fullest lanes live from the ledger.
     pub total_max: usize,
+    /// Bytes of the events of all calls under way, see [`super::open`].
+    pub flight_max: usize,
     /// Deliveries of one key in memory behind the one whose turn it is.
     pub followers_max: usize,
 }
@@ -64,6 +68,7 @@ impl Default for Limits {
             waiting_max: WAITING_MAX,
             fresh_max: FRESH_MAX,
             total_max: WAITING_TOTAL_MAX,
+            flight_max: FLIGHT_BYTES_MAX,
             followers_max: FOLLOWERS_MAX,
         }
     }

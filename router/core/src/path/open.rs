@@ -19,6 +19,9 @@ mod watch;
 /// Which deliveries go together in a call, and which go alone.
 mod batch;
 
+/// How much at a time.
+mod flight;
+
 /// How fast.
 mod pace;
 
@@ -67,6 +70,7 @@ use std::{
 pub use self::replies::ANSWERS_BYTES_MAX;
 pub(super) use self::{
     ending::{CHANGES_MAX, Ending, Held, WalkOf, Walked},
+    flight::bytes_of,
     pause::Paused,
     revise::Routes,
     runs::{RunAct, RunSeen},
@@ -74,6 +78,7 @@ pub(super) use self::{
     stopped::Stopped,
 };
 use self::{
+    flight::Flight,
     pace::Pace,
     replies::Answers,
     runs::{Later, Runs},
@@ -143,6 +148,8 @@ struct Goal {
     breaker: Breaker,
     pace: Option<Pace>,
     in_flight: usize,
+    /// Bytes of the events of its calls.
+    flight_bytes: usize,
     successes: u64,
     tried: bool,
     lanes: Vec<usize>,
@@ -161,6 +168,7 @@ impl Goal {
             retired: false,
             breaker: Breaker::default(),
             in_flight: 0,
+            flight_bytes: 0,
             successes: 0,
             tried: false,
             lanes: Vec::new(),
@@ -201,6 +209,7 @@ pub(super) struct OpenSet {
     walking: BTreeSet<usize>,
     /// Lanes that reached or left a limit at which their bus holds.
     held: Vec<Held>,
+    flight: Flight,
     runs: Runs,
     answers: Answers,
     /// Lanes that have just stopped.
@@ -239,6 +248,7 @@ impl OpenSet {
             lingering: BTreeSet::new(),
             walking: BTreeSet::new(),
             held: Vec::new(),
+            flight: Flight::default(),
             runs: Runs::default(),
             answers: Answers::default(),
             stopped: Vec::new(),

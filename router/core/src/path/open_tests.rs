@@ -312,7 +312,17 @@ impl World {
         let total_max = if self.crowded { 20 } else { 1_000 };
         let open_max = if self.crowded { 40 } else { 8 };
         let followers_max = if self.crowded { 2 } else { 4 };
-        set.limits = Limits { followers_max, open_max, waiting_max: 4, fresh_max: 40, total_max, ..Limits::default() };
+        // Half of the lives are short of it all the time.
+        let flight_max = if self.random.below(2) == 0 { 3 * record(Offset(100)).event.body().len() } else { 1 << 20 };
+        set.limits = Limits {
+            followers_max,
+            open_max,
+            waiting_max: 4,
+            fresh_max: 40,
+            total_max,
+            flight_max,
+            ..Limits::default()
+        };
         let pauses: Vec<_> = self.ledger.pauses.iter().map(|(route, pause)| (*route, *pause)).collect();
         set.resume_pauses(&pauses);
         set.resume(&[(BusId(0), self.ledger.planned)], &self.ledger.lanes(), &[]);
@@ -349,6 +359,8 @@ impl World {
         }
         let memory: usize = life.set.lanes().map(|(l, _)| l.open.len()).sum();
         assert_eq!(memory, life.set.in_memory, "deliveries in memory are counted");
+        let under_way: usize = life.calls.iter().map(|(.., batch)| bytes_of(batch)).sum();
+        assert_eq!(under_way, life.set.flight.bytes, "bytes under way are counted");
         for (lane, _) in life.set.lanes() {
             assert!(
                 lane.owed() > 0 || lane.owed_bytes == 0,
@@ -476,6 +488,7 @@ impl World {
             }
             outcomes.push((d.id.offset, outcome));
         }
+        life.set.landed(target, bytes_of(&batch));
         life.set.finished(target, lane, probe, outcomes, now);
     }
 

@@ -544,9 +544,10 @@ impl OpenSet {
             return None;
         }
         let gate = goal.later.breaker.gate(now.mono);
-        if matches!(gate, Gate::Closed(_)) {
+        if matches!(gate, Gate::Closed(_)) || !self.flies(target) {
             return None;
         }
+        let goal = self.targets.get_mut(target)?;
         let waits = |pace: Option<&mut Pace>| pace.is_some_and(|pace| pace.wait(now.mono).is_some());
         // Both are asked, so that both say when they open.
         if waits(goal.pace.as_mut()) | waits(goal.later.pace.as_mut()) {

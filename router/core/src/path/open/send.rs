@@ -16,6 +16,10 @@ impl OpenSet {
         if goal.in_flight >= goal.limits.in_flight_max {
             return None;
         }
+        if !self.flies(target) {
+            return None;
+        }
+        let goal = self.targets.get_mut(target)?;
         let gate = goal.breaker.gate(now.mono);
         if !matches!(gate, Gate::Closed(_)) && goal.pace.as_mut().is_some_and(|pace| pace.wait(now.mono).is_some()) {
             self.paced.insert(target);
@@ -126,6 +130,7 @@ impl OpenSet {
 
     pub(super) fn launch(&mut self, target: usize, lane: usize, probe: bool, batch: Vec<Delivery>) -> Option<Job> {
         let run = self.lanes.get(lane).map(|l| l.id.run)?;
+        self.took_off(target, &batch);
         let goal = self.targets.get_mut(target)?;
         goal.in_flight += 1;
         let later = (run != RunId(0)).then_some(&mut goal.later);

@@ -180,6 +180,7 @@ fn route_that_comes_back_goes_on_in_order() {
                         let done = || Outcome::Delivered { facts: Facts::default(), replies: vec![] };
                         let outcomes = offsets.iter().map(|offset| (*offset, done())).collect();
                         tried.extend(offsets);
+                        life.set.landed(target, bytes_of(&batch));
                         life.set.finished(target, lane, probe, outcomes, now);
                     }
                     Job::Walk { .. } | Job::Read { .. } => panic!("nothing ends, and no run was started"),

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use proptest::prelude::*;
 use schemas::Event;
 
-use super::super::{Job, Limits, Now, OpenSet, Route};
+use super::super::{Job, Limits, Now, OpenSet, Route, bytes_of};
 use crate::{
     clock::Timestamp,
     id::{BusId, Epoch, Offset, RouteId, RouteName, TargetName},
@@ -117,6 +117,7 @@ impl Sim {
                     }
                 }
                 let outcomes = batch.iter().map(|d| (d.id.offset, outcome.clone())).collect();
+                self.set.landed(target, bytes_of(&batch));
                 self.set.finished(target, lane, probe, outcomes, now);
                 continue;
             }
