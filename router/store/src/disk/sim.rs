@@ -2,9 +2,11 @@
 //!
 //! - [`SimFiles::power_loss`]: from now on only what was synced is there.
 //!   [`SimFiles::power_loss_torn`]: of what was not synced, some sectors and names are there.
-//! - [`SimFiles::lying_sync`]: syncs say yes and do nothing. A test of durability that passes with it
-//!   tests nothing.
-//! - [`SimFiles::fail`]: the n-th call of a kind fails, or writes less than asked.
+//! - [`SimFiles::lying_sync`], [`SimFiles::lying_about`]: syncs say yes and do nothing. A test of
+//!   durability that passes with it tests nothing.
+//! - [`SimFiles::fail`]: the n-th call of a kind fails, or does less than asked. [`SimFiles::fail_call`]:
+//!   the n-th call of all does. [`SimFiles::delay_call`]: something happens while it takes its time.
+//! - [`SimFiles::space`]: there is so much space for all files, and no more.
 //! - [`SimFiles::power_off_after`]: so many changing calls succeed, then every call fails.
 //!
 //! A sync that fails behaves as on Linux: what was not written is *forgotten*. The live image goes on
@@ -35,6 +37,12 @@ use std::{
 
 use super::files::{File, Files};
 
+/// What a call is told to do.
+mod faults;
+
+use faults::{Act, Faults};
+pub use faults::{Fault, Lies};
+
 /// What a power loss keeps or loses as one, in bytes.
 const SECTOR: usize = 512;
 
@@ -44,6 +52,12 @@ const SECTOR: usize = 512;
 pub enum Call {
     /// [`Files::create_dir`].
     CreateDir,
+    /// [`Files::is_dir`].
+    IsDir,
+    /// [`Files::list`].
+    List,
+    /// [`Files::lock`].
+    Lock,
     /// [`Files::create`].
     Create,
     /// [`Files::open`].
@@ -66,18 +80,6 @@ pub enum Call {
     Sync,
 }
 
-/// How a call fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Fault {
-    /// An input/output error; nothing is done.
-    Io,
-    /// No space is left; nothing is done.
-    NoSpace,
-    /// A write takes only so many bytes, and says so.
-    Short(usize),
-}
-
 /// The files. Clones share them.
 #[derive(Clone, Default)]
 pub struct SimFiles {
@@ -91,10 +93,12 @@ struct State {
     locked: BTreeSet<PathBuf>,
     /// Grows with each power loss; handles of an older one are dead.
     boot: u64,
-    lying: bool,
+    lies: Lies,
     changes: u64,
     changes_max: Option<u64>,
-    faults: Vec<(Call, u64, Fault)>,
+    faults: Faults,
+    /// Bytes that all files together may have.
+    space: Option<u64>,
 }
 
 #[derive(Clone)]
@@ -140,9 +144,17 @@ fn copy(to: &mut [u8], from: &[u8], range: Range<usize>) {
 }
 
 impl Inode {
-    fn sync(&mut self) {
+    /// Makes durable what is not; `half` of it, and the rest is forgotten.
+    fn sync(&mut self, half: bool) {
         self.synced.resize(self.live.len(), 0);
-        for range in std::mem::take(&mut self.dirty) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        if half {
+            dirty.truncate(dirty.len().div_ceil(2));
+            if let Some(last) = dirty.last_mut() {
+                last.end = last.start + last.len() / 2;
+            }
+        }
+        for range in dirty {
             copy(&mut self.synced, &self.live, range);
         }
     }
@@ -176,27 +188,22 @@ impl Inode {
 
 impl State {
     /// Counts a call; `change` is one that alters something or makes it durable.
-    fn call(&mut self, call: Call, change: bool) -> io::Result<Option<usize>> {
+    fn call(&mut self, call: Call, change: bool) -> io::Result<Act> {
         if self.changes_max.is_some_and(|max| self.changes >= max) {
             return Err(error("the power is off"));
         }
         self.changes += u64::from(change);
-        let mut due = None;
-        self.faults.retain_mut(|(kind, left, fault)| {
-            if *kind == call {
-                *left -= 1;
-                if *left == 0 {
-                    due = Some(*fault);
-                }
-            }
-            *left > 0
-        });
-        match due {
-            None => Ok(None),
-            Some(Fault::Io) => Err(error("input/output error")),
-            Some(Fault::NoSpace) => Err(io::ErrorKind::StorageFull.into()),
-            Some(Fault::Short(bytes)) => Ok(Some(bytes)),
-        }
+        self.faults.act(call)
+    }
+
+    /// How many more bytes files may have.
+    fn free(&self) -> u64 {
+        let Some(space) = self.space else { return u64::MAX };
+        let bytes = |node: &Node| match node {
+            Node::Dir => 0,
+            Node::File(inode) => lock(inode).live.len() as u64,
+        };
+        space.saturating_sub(self.live.values().map(bytes).sum())
     }
 
     fn parent_exists(&self, path: &Path) -> io::Result<()> {
@@ -232,7 +239,8 @@ impl State {
             names.insert(path, node);
         }
         let boot = self.boot + 1;
-        *self = State { live: names.clone(), synced: names, boot, lying: self.lying, ..State::default() };
+        *self =
+            State { live: names.clone(), synced: names, boot, lies: self.lies, space: self.space, ..State::default() };
     }
 }
 
@@ -254,17 +262,89 @@ impl SimFiles {
 
     /// From now on syncs say yes and do nothing, or work again.
     pub fn lying_sync(&self, on: bool) {
-        lock(&self.state).lying = on;
+        self.lying_about(if on { Lies::ALL } else { Lies::default() });
+    }
+
+    /// From now on these syncs say yes and do nothing, and the others work.
+    pub fn lying_about(&self, lies: Lies) {
+        lock(&self.state).lies = lies;
+    }
+
+    /// From now on all files together have at most so many bytes; a write takes what still fits. Files that are
+    /// larger already stay.
+    pub fn space(&self, bytes: Option<u64>) {
+        lock(&self.state).space = bytes;
+    }
+
+    /// Bytes of all files that have a name.
+    pub fn used(&self) -> u64 {
+        let state = lock(&self.state);
+        let bytes = |node: &Node| match node {
+            Node::Dir => 0,
+            Node::File(inode) => lock(inode).live.len() as u64,
+        };
+        state.live.values().map(bytes).sum()
     }
 
     /// Makes the n-th call of this kind from now on fail; 1 is the next one.
     pub fn fail(&self, call: Call, nth: u64, fault: Fault) {
-        lock(&self.state).faults.push((call, nth.max(1), fault));
+        lock(&self.state).faults.fail(call, nth, fault);
     }
 
-    /// Forgets the faults that are still to come.
+    /// Makes the n-th call since the power came, of whatever kind, fail; the first one is 1.
+    pub fn fail_call(&self, nth: u64, fault: Fault) {
+        lock(&self.state).faults.fail_call(nth, fault);
+    }
+
+    /// Before the n-th call since the power came does anything, this happens, in its thread, with nothing locked:
+    /// the call takes its time, and others go on meanwhile.
+    pub fn delay_call(&self, nth: u64, meanwhile: impl FnOnce() + Send + 'static) {
+        lock(&self.state).faults.delay_call(nth, Box::new(meanwhile));
+    }
+
+    /// Which call [`SimFiles::fail_call`] or [`SimFiles::delay_call`] met, if it has.
+    pub fn met(&self) -> Option<Call> {
+        lock(&self.state).faults.met()
+    }
+
+    /// How many calls there were since the power came.
+    pub fn calls(&self) -> u64 {
+        lock(&self.state).faults.calls()
+    }
+
+    /// Forgets the faults that are still to come, and the limit of space.
     pub fn heal(&self) {
-        lock(&self.state).faults.clear();
+        let mut state = lock(&self.state);
+        state.faults.clear();
+        state.space = None;
+    }
+
+    fn pause(&self) {
+        faults::pause(&self.state, |state| &mut state.faults);
+    }
+
+    /// A copy that shares nothing with this one, as if the power went at this moment: see [`SimFiles::power_loss`] and
+    /// [`SimFiles::power_loss_torn`].
+    #[must_use]
+    pub fn after_power_loss(&self, mut torn: Option<u64>) -> SimFiles {
+        let state = lock(&self.state);
+        // Files under two names, before and after a renaming that is not durable, become two; nobody writes to them.
+        let own = |(path, node): (&PathBuf, &Node)| {
+            let node = match node {
+                Node::Dir => Node::Dir,
+                Node::File(inode) => Node::File(Arc::new(Mutex::new(lock(inode).clone()))),
+            };
+            (path.clone(), node)
+        };
+        let mut lost = State {
+            live: state.live.iter().map(own).collect(),
+            synced: state.synced.iter().map(own).collect(),
+            boot: state.boot,
+            ..State::default()
+        };
+        drop(state);
+        lost.lose_power(torn.as_mut());
+        SimFiles { state: Arc::new(Mutex::new(lost)) }
     }
 
     /// Lets so many more changing calls succeed; after them every call fails, until the power loss that
@@ -318,29 +398,35 @@ impl SimFiles {
 
 impl Files for SimFiles {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        self.pause();
         let mut state = lock(&self.state);
-        state.call(Call::CreateDir, true)?;
+        let act = state.call(Call::CreateDir, true)?;
         state.parent_exists(dir)?;
         if state.live.contains_key(dir) || is_root(dir) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         state.live.insert(dir.into(), Node::Dir);
-        Ok(())
+        act.done(())
     }
 
     fn is_dir(&self, dir: &Path) -> io::Result<bool> {
-        Ok(is_root(dir) || matches!(lock(&self.state).live.get(dir), Some(Node::Dir)))
+        self.pause();
+        let mut state = lock(&self.state);
+        state.call(Call::IsDir, false)?.done(is_root(dir) || matches!(state.live.get(dir), Some(Node::Dir)))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let state = lock(&self.state);
+        self.pause();
+        let mut state = lock(&self.state);
+        let act = state.call(Call::List, false)?;
         let here = state.live.keys().filter(|path| path.parent() == Some(dir));
-        Ok(here.filter_map(|path| path.file_name()?.to_str().map(Into::into)).collect())
+        act.done(here.filter_map(|path| path.file_name()?.to_str().map(Into::into)).collect())
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.pause();
         let mut state = lock(&self.state);
-        state.call(Call::Create, true)?;
+        let act = state.call(Call::Create, true)?;
         state.parent_exists(path)?;
         let inode = match state.live.get(path) {
             Some(Node::Dir) => return Err(io::ErrorKind::IsADirectory.into()),
@@ -351,52 +437,60 @@ impl Files for SimFiles {
             None => Arc::default(),
         };
         state.live.insert(path.into(), Node::File(inode.clone()));
-        Ok(self.handle(&state, inode))
+        act.done(self.handle(&state, inode))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.pause();
         let mut state = lock(&self.state);
-        state.call(Call::Open, false)?;
-        Ok(self.handle(&state, state.file(path)?))
+        let act = state.call(Call::Open, false)?;
+        act.done(self.handle(&state, state.file(path)?))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.pause();
         let mut state = lock(&self.state);
-        state.call(Call::Rename, true)?;
+        let act = state.call(Call::Rename, true)?;
         let inode = state.file(from)?;
         state.live.remove(from);
         state.live.insert(to.into(), Node::File(inode));
-        Ok(())
+        act.done(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
+        self.pause();
         let mut state = lock(&self.state);
-        state.call(Call::Remove, true)?;
+        let act = state.call(Call::Remove, true)?;
         state.file(path)?;
         state.live.remove(path);
-        Ok(())
+        act.done(())
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.pause();
         let mut state = lock(&self.state);
-        state.call(Call::SyncDir, true)?;
-        if !state.lying {
+        let act = state.call(Call::SyncDir, true)?;
+        if !state.lies.names {
             let here = |path: &Path| path.parent() == Some(dir);
             state.synced.retain(|path, _| !here(path));
             let now: Vec<_> =
                 state.live.iter().filter(|(path, _)| here(path)).map(|(p, n)| (p.clone(), n.clone())).collect();
             state.synced.extend(now);
         }
-        Ok(())
+        act.done(())
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
+        self.pause();
         let mut state = lock(&self.state);
+        let act = state.call(Call::Lock, false)?;
         state.parent_exists(path)?;
         let free = state.locked.insert(path.into());
         let (boot, path) = (state.boot, path.into());
         drop(state);
-        Ok(free.then(|| Box::new(SimLock { state: self.state.clone(), boot, path }) as Box<dyn Any + Send + Sync>))
+        act.done(
+            free.then(|| Box::new(SimLock { state: self.state.clone(), boot, path }) as Box<dyn Any + Send + Sync>),
+        )
     }
 }
 
@@ -422,8 +516,9 @@ struct SimFile {
 }
 
 impl SimFile {
-    /// The inode, the bytes that a short write may take, and whether syncs lie.
-    fn call(&self, call: Call, change: bool) -> io::Result<(MutexGuard<'_, Inode>, usize, bool)> {
+    /// The inode, what to do, which syncs lie, and by how many bytes it may grow.
+    fn call(&self, call: Call, change: bool) -> io::Result<(MutexGuard<'_, Inode>, Act, Lies, u64)> {
+        faults::pause(&self.state, |state| &mut state.faults);
         let mut state = lock(&self.state);
         if state.boot != self.boot {
             return Err(error("this file was open before the power loss"));
@@ -432,24 +527,38 @@ impl SimFile {
         if result.is_err() && call == Call::Sync {
             lock(&self.inode).dirty.clear();
         }
-        let short = result?.unwrap_or(usize::MAX);
-        Ok((lock(&self.inode), short, state.lying))
+        let act = result?;
+        let free = state.free();
+        Ok((lock(&self.inode), act, state.lies, free))
     }
+}
+
+/// The length that a file may have.
+fn room(inode: &Inode, free: u64) -> usize {
+    usize::try_from(free).map_or(usize::MAX, |free| inode.live.len().saturating_add(free))
+}
+
+fn length(bytes: u64) -> io::Result<usize> {
+    usize::try_from(bytes).map_err(|_| error("beyond this machine's memory"))
 }
 
 impl File for SimFile {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        let (inode, _, _) = self.call(Call::Read, false)?;
+        let (inode, act, ..) = self.call(Call::Read, false)?;
         let rest = usize::try_from(at).ok().and_then(|at| inode.live.get(at..)).unwrap_or_default();
-        let count = rest.len().min(buffer.len());
+        let count = act.of(rest.len().min(buffer.len()));
         copy(buffer, rest, 0..count);
-        Ok(count)
+        act.done(count)
     }
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
-        let (mut inode, short, _) = self.call(Call::Write, true)?;
-        let bytes = bytes.get(..short.min(bytes.len())).unwrap_or_default();
-        let start = usize::try_from(at).map_err(|_| error("beyond this machine's memory"))?;
+        let (mut inode, act, _, free) = self.call(Call::Write, true)?;
+        let start = length(at)?;
+        let fits = room(&inode, free).saturating_sub(start);
+        if fits == 0 && !bytes.is_empty() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let bytes = bytes.get(..act.of(bytes.len()).min(fits)).unwrap_or_default();
         let end = start + bytes.len();
         if inode.live.len() < end {
             inode.resize(end);
@@ -458,129 +567,44 @@ impl File for SimFile {
             place.copy_from_slice(bytes);
         }
         inode.dirty.push(start..end);
-        Ok(bytes.len())
+        act.done(bytes.len())
     }
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
-        let (mut inode, _, _) = self.call(Call::Allocate, true)?;
-        let bytes = usize::try_from(bytes).map_err(|_| error("beyond this machine's memory"))?;
+        let (mut inode, act, _, free) = self.call(Call::Allocate, true)?;
+        let bytes = length(bytes)?;
+        if bytes > room(&inode, free) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         if inode.live.len() < bytes {
             inode.resize(bytes);
         }
-        Ok(())
+        act.done(())
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
-        let (mut inode, _, _) = self.call(Call::SetLen, true)?;
-        inode.resize(usize::try_from(bytes).map_err(|_| error("beyond this machine's memory"))?);
-        Ok(())
+        let (mut inode, act, _, free) = self.call(Call::SetLen, true)?;
+        let bytes = length(bytes)?;
+        if bytes > room(&inode, free) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        inode.resize(bytes);
+        act.done(())
     }
 
     fn len(&self) -> io::Result<u64> {
-        let (inode, _, _) = self.call(Call::Read, false)?;
-        Ok(inode.live.len() as u64)
+        let (inode, act, ..) = self.call(Call::Read, false)?;
+        act.done(inode.live.len() as u64)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let (mut inode, _, lying) = self.call(Call::Sync, true)?;
-        if !lying {
-            inode.sync();
+        let (mut inode, act, lies, _) = self.call(Call::Sync, true)?;
+        if !lies.bytes {
+            inode.sync(act.fails());
         }
-        Ok(())
+        act.done(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(sim: &SimFiles, path: &str) -> Option<String> {
-        sim.bytes(Path::new(path)).map(|b| String::from_utf8(b).unwrap())
-    }
-
-    #[test]
-    fn name_is_durable_only_after_its_folder_was_synced() {
-        let sim = SimFiles::new();
-        let (a, b) = (Path::new("/d/a"), Path::new("/d/b"));
-        sim.create_dir(Path::new("/d")).unwrap();
-        sim.sync_dir(Path::new("/")).unwrap();
-        let file = sim.create(a).unwrap();
-        file.write_at(b"x", 0).unwrap();
-        file.sync_data().unwrap();
-        let lost = sim.fork();
-        lost.power_loss();
-        sim.power_loss();
-        assert_eq!(read(&sim, "/d/a"), None, "created, not synced");
-        assert_eq!(read(&lost, "/d/a").as_deref(), Some("x"), "a fork has everything on disk");
-        lost.rename(a, b).unwrap();
-        lost.power_loss();
-        assert_eq!((read(&lost, "/d/a").as_deref(), read(&lost, "/d/b")), (Some("x"), None), "renamed, not synced");
-        lost.rename(a, b).unwrap();
-        lost.sync_dir(Path::new("/d")).unwrap();
-        lost.remove(b).unwrap();
-        lost.power_loss();
-        assert_eq!((read(&lost, "/d/a"), read(&lost, "/d/b").as_deref()), (None, Some("x")), "removed, not synced");
-    }
-
-    #[test]
-    fn failed_sync_forgets_what_it_did_not_write() {
-        let sim = SimFiles::new();
-        let file = sim.create(Path::new("/f")).unwrap();
-        sim.sync_dir(Path::new("/")).unwrap();
-        file.write_at(b"one", 0).unwrap();
-        file.sync_data().unwrap();
-        file.write_at(b"two", 0).unwrap();
-        sim.fail(Call::Sync, 1, Fault::Io);
-        assert!(file.sync_data().is_err());
-        file.sync_data().unwrap();
-        assert_eq!(read(&sim, "/f").as_deref(), Some("two"));
-        sim.power_loss();
-        assert_eq!(read(&sim, "/f").as_deref(), Some("one"));
-        assert!(file.len().is_err(), "handles die with the power");
-    }
-
-    #[test]
-    fn lying_sync_loses_what_it_promised() {
-        let sim = SimFiles::new();
-        sim.lying_sync(true);
-        let file = sim.create(Path::new("/f")).unwrap();
-        file.write_at(b"one", 0).unwrap();
-        file.sync_data().unwrap();
-        sim.sync_dir(Path::new("/")).unwrap();
-        sim.power_loss();
-        assert_eq!(read(&sim, "/f"), None);
-    }
-
-    #[test]
-    fn torn_loss_keeps_sectors_and_names_by_the_seed() {
-        let sim = SimFiles::new();
-        let file = sim.create(Path::new("/f")).unwrap();
-        file.write_at(&[0; 8 * SECTOR], 0).unwrap();
-        file.sync_data().unwrap();
-        sim.sync_dir(Path::new("/")).unwrap();
-        file.write_at(&[1; 8 * SECTOR], 0).unwrap();
-        sim.create(Path::new("/g")).unwrap();
-        sim.power_loss_torn(3);
-        let bytes = sim.bytes(Path::new("/f")).unwrap();
-        let kept = bytes.chunks(SECTOR).filter(|sector| sector[0] == 1).count();
-        assert!((1..8).contains(&kept), "{kept}");
-        assert!(bytes.chunks(SECTOR).all(|sector| sector.iter().all(|b| *b == sector[0])));
-    }
-
-    #[test]
-    fn faults_come_at_the_call_that_was_named_and_the_power_goes_off_for_good() {
-        let sim = SimFiles::new();
-        let file = sim.create(Path::new("/f")).unwrap();
-        sim.fail(Call::Write, 2, Fault::Short(1));
-        sim.fail(Call::Write, 3, Fault::NoSpace);
-        assert_eq!(file.write_at(b"abc", 0).unwrap(), 3);
-        assert_eq!(file.write_at(b"xyz", 0).unwrap(), 1);
-        assert_eq!(file.write_at(b"xyz", 0).unwrap_err().kind(), io::ErrorKind::StorageFull);
-        assert_eq!(read(&sim, "/f").as_deref(), Some("xbc"));
-        sim.power_off_after(1);
-        file.write_at(b"q", 0).unwrap();
-        assert!(file.write_at(b"r", 0).is_err());
-        assert!(file.sync_data().is_err());
-        assert_eq!(sim.changes(), 5);
-    }
-}
+mod tests;

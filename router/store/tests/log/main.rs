@@ -6,6 +6,7 @@
 
 mod common;
 mod damage;
+mod every;
 mod faults;
 mod mend;
 mod model;
