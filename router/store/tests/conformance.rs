@@ -1,11 +1,12 @@
 //! Every form keeps the contracts of `router_core::store`: the suites, and what is particular to a form.
 
 // Helpers of tests: what is unexpected must panic, with its place.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod conformance {
     mod disk_ledger;
     mod disk_store;
+    mod full;
     mod memory;
     mod model;
     mod space;

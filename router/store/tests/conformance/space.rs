@@ -23,17 +23,17 @@ use router_store::{
 };
 use tempfile::TempDir;
 
-const MIB: u64 = 1 << 20;
+pub const MIB: u64 = 1 << 20;
 
 /// A file system of its own in memory, taken away at the end. Most of it is taken by a file that can grow
 /// and shrink.
-struct Small {
+pub struct Small {
     dir: TempDir,
     hog: File,
 }
 
 impl Small {
-    fn mount(bytes: u64) -> Option<Small> {
+    pub fn mount(bytes: u64) -> Option<Small> {
         let dir = TempDir::new().unwrap();
         let size = format!("size={bytes}");
         let done = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir.path()).output();
@@ -48,13 +48,17 @@ impl Small {
         Some(Small { dir, hog })
     }
 
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
     fn free(path: &Path) -> u64 {
         let free = rustix::fs::statvfs(path).unwrap();
         free.f_bavail * free.f_frsize
     }
 
     /// Leaves so many bytes free, as far as the hog can give or take them.
-    fn leave(&self, bytes: u64) {
+    pub fn leave(&self, bytes: u64) {
         let free = Self::free(self.dir.path());
         let has = self.hog.metadata().unwrap().len();
         let wanted = (has + free).saturating_sub(bytes);
