@@ -37,6 +37,10 @@ mod control;
 #[path = "path/reload.rs"]
 mod reload;
 
+/// With the power lost right after an answer.
+#[path = "path/durable.rs"]
+mod durable;
+
 /// With deliveries that operators give up.
 #[path = "path/skip.rs"]
 mod skip;
