@@ -317,8 +317,21 @@ fn span(entries: &[Pending]) -> Option<(Offset, Offset)> {
     offsets().min().zip(offsets().max())
 }
 
+/// Ends what a ledger owes of events that nothing holds any more, and has the dead letters of such events say so: what
+/// [`Recovery::mend`] does once damage was set aside, for a ledger that is open already. `seen` is what the log was
+/// before that, `entries` what is owed of it.
+///
+/// # Errors
+/// The ledger's: it may be done again.
+pub async fn give_up(ledger: &dyn Ledger, bus: BusId, seen: &Inspected, entries: Vec<Pending>) -> Result<u64, Error> {
+    let state = ledger.state().await?;
+    let renamed = rename_letters(ledger, state.epoch, bus, &Lost::new(seen)).await?;
+    bury(ledger, &state, entries).await?;
+    Ok(renamed)
+}
+
 /// Dead letters whose record is nowhere say so from now on: they cannot be redriven.
-async fn rename_letters(ledger: &DiskLedger, epoch: Epoch, bus: BusId, lost: &Lost) -> Result<u64, Error> {
+async fn rename_letters(ledger: &dyn Ledger, epoch: Epoch, bus: BusId, lost: &Lost) -> Result<u64, Error> {
     let mut page = Page { after: None, count_max: ENDED_AT_ONCE };
     let mut count = 0;
     loop {
@@ -340,13 +353,24 @@ async fn rename_letters(ledger: &DiskLedger, epoch: Epoch, bus: BusId, lost: &Lo
     }
 }
 
-/// Ends deliveries whose record is nowhere.
-async fn bury(ledger: &DiskLedger, state: &State, entries: Vec<Pending>) -> Result<(), Error> {
+/// Ends deliveries whose record is nowhere; those of a replay count as dead letters of it.
+async fn bury(ledger: &dyn Ledger, state: &State, entries: Vec<Pending>) -> Result<(), Error> {
     let target = TargetName::new(TARGET).map_err(|e| StoreError::Poisoned(e.to_string().into()))?;
     let at = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let at = Timestamp(u64::try_from(at.as_micros()).unwrap_or(u64::MAX));
+    let mut runs = state.runs.clone();
     for entries in entries.chunks(ENDED_AT_ONCE) {
         let mut changes = Vec::with_capacity(entries.len() * 2);
+        for run in &mut runs {
+            let ended = |route| entries.iter().filter(|p| (p.lane.run, p.lane.route) == (run.id, route)).count();
+            let ended: Vec<usize> = run.routes.iter().map(|to| ended(to.route)).collect();
+            if ended.iter().any(|count| *count > 0) {
+                for (to, count) in run.routes.iter_mut().zip(ended) {
+                    to.counts.dead_lettered += u64::try_from(count).unwrap_or(u64::MAX);
+                }
+                changes.push(Change::PutRun(Box::new(run.clone())));
+            }
+        }
         for Pending { lane, offset, due, key, bytes, attempts, .. } in entries.iter().cloned() {
             let route = state.routes.iter().find(|(_, id)| *id == lane.route).map(|(name, _)| name.clone());
             changes.push(Change::Drop { lane, offset, place: Place { due, key }, bytes });
