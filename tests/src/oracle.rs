@@ -167,6 +167,9 @@ pub struct Case {
     pub tried: Vec<Tried>,
     /// What operators have given up.
     pub given_up: Vec<GivenUp>,
+    /// Events that were damaged on the disk, which the router has said by name. They need not arrive any more; one that
+    /// is sent again is a new event.
+    pub damaged: BTreeSet<Key>,
 }
 
 /// What a route is owed, given up by an operator.
@@ -423,8 +426,8 @@ pub fn judge(case: &Case) -> Verdict {
         verdict.violations.extend(p.refused.map(|status| Violation::Refused(p.event.key.clone(), status)));
     }
     let replays: HashMap<u32, &Replayed> = case.replays.iter().map(|r| (r.run, r)).collect();
-    judge_arrivals(&seen, &published, &routes, &replays, &mut verdict);
-    judge_ids(&seen, &mut verdict);
+    judge_arrivals(&seen, &published, &routes, &replays, &case.damaged, &mut verdict);
+    judge_ids(&seen, &case.damaged, &mut verdict);
     let revived = case.received.iter().filter(|r| case.given_up.iter().any(|given| given.forbids(r)));
     verdict.violations.extend(revived.map(|r| Violation::Revived(r.key.clone(), r.route.to_string())));
     judge_debts(case, &mut verdict);
@@ -453,6 +456,7 @@ fn judge_arrivals(
     published: &HashMap<&Key, &Published>,
     routes: &HashMap<&str, &RouteHistory>,
     replays: &HashMap<u32, &Replayed>,
+    damaged: &BTreeSet<Key>,
     verdict: &mut Verdict,
 ) {
     for Seen { key, route, print, delivery } in seen {
@@ -466,7 +470,7 @@ fn judge_arrivals(
             (_, 0) => routes.get(route).is_some_and(|route| due(sent, route) != Due::NotOwed),
             (offset, run) => replays.get(&run).is_some_and(|r| r.owes(&sent.event, offset, route)),
         };
-        if !owed {
+        if !owed && !damaged.contains(*key) {
             let (key, route) = place();
             verdict.violations.push(Violation::NotOwed(key, route));
         }
@@ -481,7 +485,7 @@ fn judge_arrivals(
 }
 
 /// One event, one route, one run: one id; and nobody else's.
-fn judge_ids(seen: &[Seen<'_>], verdict: &mut Verdict) {
+fn judge_ids(seen: &[Seen<'_>], damaged: &BTreeSet<Key>, verdict: &mut Verdict) {
     let mut by_owner: BTreeMap<(&str, &Key, &str), BTreeSet<&str>> = BTreeMap::new();
     let mut by_id: BTreeMap<&str, BTreeSet<(&Key, &str)>> = BTreeMap::new();
     for s in seen.iter().filter(|s| s.delivery != IN_BATCH) {
@@ -494,7 +498,9 @@ fn judge_ids(seen: &[Seen<'_>], verdict: &mut Verdict) {
         by_owner.entry((s.route, s.key, run)).or_default().insert(s.delivery);
         by_id.entry(s.delivery).or_default().insert((s.key, s.route));
     }
-    for ((route, key, _), ids) in by_owner.into_iter().filter(|(_, ids)| ids.len() > 1) {
+    for ((route, key, _), ids) in
+        by_owner.into_iter().filter(|((_, key, _), ids)| ids.len() > 1 && !damaged.contains(*key))
+    {
         let ids = ids.into_iter().map(str::to_owned).collect();
         verdict.violations.push(Violation::SecondId(key.clone(), route.to_owned(), ids));
     }
@@ -520,7 +526,11 @@ fn judge_debts(case: &Case, verdict: &mut Verdict) {
         done.entry((parts(&p.delivery).1, &p.route)).or_default().insert(&p.key);
     }
     for replay in case.replays.iter().filter(|r| r.done) {
-        let there = case.published.iter().filter(|p| p.acked.is_some()).filter_map(|p| Some((p, p.offset?)));
+        let there = case
+            .published
+            .iter()
+            .filter(|p| p.acked.is_some() && !case.damaged.contains(&p.event.key))
+            .filter_map(|p| Some((p, p.offset?)));
         for (p, offset) in there {
             for (route, _) in replay.routes.iter().filter(|(route, _)| replay.owes(&p.event, offset, route)) {
                 let done = done.get(&(replay.run, route.as_str()));
@@ -535,6 +545,9 @@ fn judge_debts(case: &Case, verdict: &mut Verdict) {
         let done = done.get(&(0, route.name.as_str()));
         let balance = verdict.balance.entry(route.name.clone()).or_default();
         for p in case.published.iter().filter(|p| due(p, route) == Due::Owed) {
+            if case.damaged.contains(&p.event.key) {
+                continue;
+            }
             balance.owed += 1;
             if case.given_up.iter().any(|given| given.excuses(p, &route.name)) {
                 continue;

@@ -1,8 +1,14 @@
 //! One life of the router: from a start to a stop, a kill, or a power loss.
 
-use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+    sync::Arc,
+    time::Duration,
+};
 
 use router_core::{
+    codes::RECORD_DAMAGED,
     filter, hops,
     id::{BusName, RouteName, TargetName},
     order::Order,
@@ -30,7 +36,7 @@ use super::{
 use crate::{
     oracle::{GivenUp, Parked},
     world::{
-        inside::{self, parked},
+        inside::{self, parked_but},
         setup::{Chronicle, Route},
     },
 };
@@ -93,6 +99,8 @@ pub struct Life {
     pub replays: Replays,
     /// What operators have given up, in all lives.
     pub given_up: Vec<GivenUp>,
+    /// Offsets whose events were damaged.
+    pub lost: BTreeSet<u64>,
     /// Whether the router tells of itself, and what it told when all is settled.
     pub system: bool,
     pub told: system::Told,
@@ -105,9 +113,10 @@ impl Life {
     pub async fn run(&mut self, chronicle: &mut Chronicle) -> Result<Lived, String> {
         let clock = Arc::new(SimClock::new(self.wall_us, self.rng.draw()));
         // The power may go in the middle of the start.
-        let off = self.rng.chance(15);
+        let off = self.rng.chance(22);
         if off {
-            self.break_files(true);
+            // A start makes some twenty changing calls for each log.
+            self.break_files(Some(30));
         }
         let path = match self.start(&clock, chronicle).await {
             Ok(path) => path,
@@ -182,8 +191,10 @@ impl Life {
             if tokio::time::Instant::now() > end {
                 return Err(format!("not settled after {SETTLED:?}:\n{}", inside::table(&status)));
             }
-            // A key that waits for its dead letter waits for somebody who looks.
+            // A key that waits for its dead letter waits for somebody who looks; one that was damaged is not sent again.
             if status.routes.iter().any(|route| route.stuck_keys > 0) {
+                let damaged = Selection { reason: Some(RECORD_DAMAGED.0.into()), ..Selection::default() };
+                path.purge(&damaged).await.map_err(|e| format!("in the last life: {e}"))?;
                 path.redrive(&Selection::default()).await.map_err(|e| format!("in the last life: {e}"))?;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -193,10 +204,11 @@ impl Life {
         }
         let there = path.replays().await.map_err(|e| e.to_string())?;
         self.replays.over(&there, &mut self.totals)?;
-        let parked = parked(&path).await;
+        let (parked, gone) = parked_but(&path, |offset| self.lost.contains(&offset)).await?;
+        self.totals.add("dead letters of damaged events", gone);
         let counted = dead_letters(&path.status().await.map_err(|e| e.to_string())?);
-        if counted != parked.len() as u64 {
-            return Err(format!("{counted} dead letters are counted and {} listed", parked.len()));
+        if counted != parked.len() as u64 + gone {
+            return Err(format!("{counted} dead letters are counted and {} listed", parked.len() as u64 + gone));
         }
         path.stop(STOP).await.map_err(|e| format!("the last stop: {e}"))?;
         self.store.close().await.map_err(|e| format!("the last stop: {e}"))?;
@@ -219,8 +231,17 @@ impl Life {
         Ok(path)
     }
 
-    fn over(&self, clock: &SimClock, end: End) -> Lived {
+    /// It ends here, wherever everything is.
+    fn over(&mut self, clock: &SimClock, end: End) -> Lived {
         use router_core::clock::Clock;
+        if end != End::Stop {
+            self.totals.add("ends with submissions under way", u64::from(self.publishers.out() > 0));
+            self.totals.add("ends with attempts under way", u64::from(self.targets.under_way() > 0));
+        }
+        self.totals.add("calls that found no space", self.store.files().short());
+        if let Some(call) = self.store.files().off_in() {
+            self.totals.add(off_in(call), 1);
+        }
         Lived { wall_us: clock.wall().0, end }
     }
 
@@ -230,7 +251,7 @@ impl Life {
 
     /// Something that happens to a router.
     async fn something(&mut self, path: &Path, clock: &SimClock, chronicle: &mut Chronicle) {
-        match self.rng.below(19) {
+        match self.rng.below(20) {
             18 => self.skip_something(path).await,
             15 | 16 => self.revise(path, chronicle).await,
             17 => {
@@ -262,16 +283,23 @@ impl Life {
                     self.trace.note("letters", &[&letters.len().to_string()]);
                 }
             }
+            11 => {
+                let files = self.store.files();
+                let space = self.rng.chance(50).then(|| files.used() + self.rng.below(100 << 10));
+                self.trace.note("space", &[&format!("{space:?}")]);
+                self.totals.add(if space.is_some() { "disks that fill up" } else { "disks with space again" }, 1);
+                files.space(space);
+            }
             9 => {
                 clock.jump(self.rng.ms(0, 600_000));
                 self.totals.add("clock jumps", 1);
             }
             12..15 => self.replay_something(path).await,
-            10 if self.rng.chance(60) => {
-                let off = self.rng.chance(50);
+            10 => {
+                let off = self.rng.chance(50).then_some(60);
                 self.break_files(off);
             }
-            _ => {}
+            _ => self.break_files(None),
         }
     }
 
@@ -318,15 +346,17 @@ impl Life {
         self.totals.add("retries seen", status.routes.iter().map(|r| r.retrying).sum());
     }
 
-    /// A call of the files fails, now or soon; or all do, as when the power goes.
-    fn break_files(&mut self, off: bool) {
+    /// A call of the files fails, now or soon; or all do, as when the power goes, after so many changes at most.
+    fn break_files(&mut self, off: Option<u64>) {
         let files = self.store.files();
-        if off {
-            files.power_off_after(self.rng.below(60));
+        if let Some(calls_max) = off {
+            files.power_off_after(self.rng.below(calls_max));
             self.totals.add("power off in a call", 1);
             return;
         }
         let call = *self.rng.pick(&[
+            Call::Write,
+            Call::Write,
             Call::Write,
             Call::Write,
             Call::Sync,
@@ -408,6 +438,16 @@ impl Life {
 
 pub(super) fn bus() -> BusName {
     BusName::new("default").expect("a name")
+}
+
+/// What to count a call as in which the power went off.
+fn off_in(call: Call) -> &'static str {
+    match call {
+        Call::Write | Call::Allocate | Call::SetLen => "power off in a write",
+        Call::Sync => "power off in a sync",
+        Call::SyncDir => "power off in a sync of a folder",
+        _ => "power off in a change of names",
+    }
 }
 
 fn dead_letters(status: &Status) -> u64 {

@@ -20,6 +20,9 @@ mod replies;
 /// What is given up.
 mod skip;
 
+/// Bytes that flip.
+mod damage;
+
 /// What happened.
 mod trace;
 
@@ -251,6 +254,8 @@ struct World {
     archive_bytes_max: Option<u64>,
     replays: Replays,
     given_up: Vec<GivenUp>,
+    /// Events whose bytes were damaged, by offset.
+    lost: damage::Lost,
     /// Whether the router tells of itself, and what it told.
     system: bool,
     told: system::Told,
@@ -289,6 +294,7 @@ impl World {
             trace,
             replays: Replays::default(),
             given_up: Vec::new(),
+            lost: damage::Lost::new(),
         }
     }
 
@@ -322,11 +328,13 @@ impl World {
         self.totals.add("dead letters left", parked.len() as u64);
         self.totals.merge(&self.publishers.totals());
         let tried = self.targets.tried();
+        self.totals.merge(&self.targets.totals());
         self.totals.add("ordered attempts", tried.len() as u64);
         self.totals.add("late attempts", tried.iter().filter(|t| t.late).count() as u64);
         published.extend(replies);
+        let damaged = self.lost.into_values().collect();
         let (routes, replays) = (self.chronicle.histories(), self.replays.all());
-        let case = Case { published, routes, received, parked, replays, tried, given_up: self.given_up };
+        let case = Case { published, routes, received, parked, replays, tried, given_up: self.given_up, damaged };
         self.wrong.extend(self.targets.wrong());
         let verdict = if self.wrong.is_empty() { oracle::judge(&case) } else { Verdict::default() };
         Report { seed: self.seed, trace: self.trace.hash(), verdict, wrong: self.wrong, totals: self.totals }
@@ -371,6 +379,7 @@ impl World {
             replies: self.archive_bytes_max.is_none(),
             replays: self.replays.clone(),
             given_up: self.given_up.clone(),
+            lost: self.lost.keys().copied().collect(),
             system: self.system,
             told: system::Told::default(),
             totals: Totals::default(),
@@ -422,7 +431,25 @@ impl World {
             End::AllUnsyncedLost => self.store.lost_all_unsynced(lost),
         };
         self.store = Arc::new(store);
+        if self.rng.chance(15) {
+            self.damage();
+        }
         life.routes
+    }
+
+    /// A byte flips while nothing runs.
+    fn damage(&mut self) {
+        let flipped = World::runtime().block_on(damage::flip(&self.store, &mut self.rng));
+        match flipped {
+            Ok(None) => {}
+            Ok(Some(lost)) => {
+                self.trace.note("flipped", &[&format!("{:?}", lost.keys())]);
+                self.totals.add("flipped bytes", 1);
+                self.totals.add("events that were damaged", lost.len() as u64);
+                self.lost.extend(lost);
+            }
+            Err(wrong) => self.wrong.push(wrong),
+        }
     }
 
     /// The last life: everything is well, until nothing is owed. What is parked then.

@@ -72,6 +72,11 @@ impl SimStore {
         SimStore { files: SimFiles::new(), ledger: MemoryStore::new(), options, logs: Mutex::default() }
     }
 
+    /// How the logs are kept.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
     /// The files, to break them.
     pub fn files(&self) -> &SimFiles {
         &self.files

@@ -85,6 +85,11 @@ impl Publishers {
         state.next >= state.events && state.again.is_empty() && state.out.is_empty()
     }
 
+    /// Submissions that are not answered.
+    pub fn out(&self) -> u64 {
+        self.state().out.len() as u64
+    }
+
     /// What was sent and answered.
     pub fn journal(&self) -> Vec<Published> {
         self.state().journal.values().cloned().collect()

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,6 +19,7 @@ use router_core::{
 };
 
 use super::{
+    Totals,
     replies::{self, Said},
     rng::Rng,
     trace::Trace,
@@ -64,6 +68,24 @@ pub const MOODS: [Mood; 10] = [
     Mood::Miscounting,
 ];
 
+impl Mood {
+    /// What to count a call as.
+    fn word(self) -> &'static str {
+        match self {
+            Mood::Good => "calls of good targets",
+            Mood::Slow => "calls of slow targets",
+            Mood::Failing => "calls of failing targets",
+            Mood::Down => "calls of targets that are down",
+            Mood::Busy => "calls of busy targets",
+            Mood::Silent => "calls of silent targets",
+            Mood::Late => "calls of late targets",
+            Mood::Lying => "calls of lying targets",
+            Mood::Refusing => "calls of refusing targets",
+            Mood::Miscounting => "calls of miscounting targets",
+        }
+    }
+}
+
 /// What the targets of a simulation share, through all lives of the router.
 pub struct Targets {
     moods: Mutex<BTreeMap<String, Mood>>,
@@ -78,6 +100,18 @@ pub struct Targets {
     rng: Mutex<Rng>,
     trace: Arc<Trace>,
     order: Mutex<Ordered>,
+    /// Calls under way, and how many there were in each mood.
+    calls: AtomicU64,
+    totals: Mutex<Totals>,
+}
+
+/// A call under way; it ends when the router drops it, too.
+struct InCall<'a>(&'a Targets);
+
+impl Drop for InCall<'_> {
+    fn drop(&mut self) {
+        self.0.calls.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// An answer, and the lives in which it was first and last given.
@@ -127,7 +161,25 @@ impl Targets {
             rng: Mutex::new(rng),
             trace,
             order: Mutex::default(),
+            calls: AtomicU64::new(0),
+            totals: Mutex::default(),
         })
+    }
+
+    /// Calls that have not ended.
+    pub fn under_way(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// How many calls there were in each mood.
+    pub fn totals(&self) -> Totals {
+        lock(&self.totals).clone()
+    }
+
+    fn called(&self, mood: Mood) -> InCall<'_> {
+        lock(&self.totals).add(mood.word(), 1);
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        InCall(self)
     }
 
     /// These routes keep an order, in every life.
@@ -314,7 +366,7 @@ impl Target for SimTarget {
 
     async fn deliver(&self, batch: &[Delivery]) -> Vec<Outcome> {
         let mood = self.all.mood(self.name.as_str());
-        let _under_way = self.all.begin(batch);
+        let (_call, _under_way) = (self.all.called(mood), self.all.begin(batch));
         for d in batch {
             let (id, attempt) = (d.id.to_string(), d.attempt.to_string());
             self.all.trace.note("deliver", &[self.name.as_str(), &id, &attempt, &format!("{mood:?}")]);

@@ -6,10 +6,21 @@ use super::{
     setup::Chronicle,
     sink::Sink,
 };
-use crate::oracle::{self, Case, Parked, Verdict};
+use crate::oracle::{self, Case, Parked, Replayed, Verdict};
 
 /// Judges what arrived at these sinks and what is parked.
 pub fn judge(publisher: &Publisher, chronicle: &Chronicle, sinks: &[&Sink], parked: Vec<Parked>) -> Verdict {
+    judge_with(publisher, chronicle, sinks, parked, Vec::new())
+}
+
+/// The same where there were replays.
+pub fn judge_with(
+    publisher: &Publisher,
+    chronicle: &Chronicle,
+    sinks: &[&Sink],
+    parked: Vec<Parked>,
+    replays: Vec<Replayed>,
+) -> Verdict {
     for sink in sinks {
         assert_eq!(sink.unreadable(), Vec::<String>::new(), "every delivery is a CloudEvent");
     }
@@ -18,9 +29,10 @@ pub fn judge(publisher: &Publisher, chronicle: &Chronicle, sinks: &[&Sink], park
         routes: chronicle.histories(),
         received: sinks.iter().flat_map(|sink| sink.journal()).collect(),
         parked,
-        replays: Vec::new(),
+        replays,
         tried: Vec::new(),
         given_up: Vec::new(),
+        damaged: Default::default(),
     })
 }
 

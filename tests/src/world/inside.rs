@@ -11,7 +11,7 @@ use std::{
 
 use router_core::{
     clock::SystemClock,
-    filter, hops,
+    codes, filter, hops,
     id::{BusName, RouteName, SourceName, TargetName},
     path::{Budgets, BusSpec, Path, Redriven, RouteSpec, Topology},
     retain::{BacklogLimits, Retention},
@@ -172,15 +172,32 @@ impl Inside {
 /// # Panics
 /// When one has none, or the store fails.
 pub async fn parked(path: &Path) -> Vec<Parked> {
-    let mut parked = Vec::new();
+    parked_but(path, |_| false).await.expect("the payload of an open dead letter is kept").0
+}
+
+/// All open dead letters with their payloads, and how many there are of events on the bus `default` that were damaged.
+///
+/// # Errors
+/// Another one has none.
+///
+/// # Panics
+/// When the store fails.
+pub async fn parked_but(path: &Path, damaged: impl Fn(u64) -> bool) -> Result<(Vec<Parked>, u64), String> {
+    let (mut parked, mut gone) = (Vec::new(), 0);
     let mut page = Page { after: None, count_max: 500 };
     loop {
         let letters = path.dead_letters(&Selection::default(), page).await.expect("dead letters");
-        let Some(last) = letters.last() else { return parked };
+        let Some(last) = letters.last() else { return Ok((parked, gone)) };
         page.after = Some(last.id);
         for letter in letters {
             let record = path.record(&letter.id).await.expect("the store reads");
-            let event = record.expect("the payload of an open dead letter is kept").event;
+            let Some(event) = record.map(|record| record.event) else {
+                if *letter.reason == *codes::RECORD_DAMAGED.0 && damaged(letter.id.offset.0) {
+                    gone += 1;
+                    continue;
+                }
+                return Err(format!("the event of the dead letter {} is not kept: {}", letter.id, letter.reason));
+            };
             let attrs: BTreeMap<String, String> = event.attrs().map(|(n, v)| (n.into(), v.to_string())).collect();
             let print = Fingerprint::of(attrs.iter().map(|(n, v)| (n.as_str(), v.as_str())), event.data());
             let key = Key { source: event.source().into(), id: event.id().into() };

@@ -99,6 +99,10 @@ struct State {
     faults: Faults,
     /// Bytes that all files together may have.
     space: Option<u64>,
+    /// Calls that found no space because of it.
+    short: u64,
+    /// The call in which the power went off.
+    off_in: Option<Call>,
 }
 
 #[derive(Clone)]
@@ -190,6 +194,9 @@ impl State {
     /// Counts a call; `change` is one that alters something or makes it durable.
     fn call(&mut self, call: Call, change: bool) -> io::Result<Act> {
         if self.changes_max.is_some_and(|max| self.changes >= max) {
+            if change {
+                self.off_in.get_or_insert(call);
+            }
             return Err(error("the power is off"));
         }
         self.changes += u64::from(change);
@@ -317,6 +324,16 @@ impl SimFiles {
         let mut state = lock(&self.state);
         state.faults.clear();
         state.space = None;
+    }
+
+    /// How many calls found no space since the power came, because of [`SimFiles::space`].
+    pub fn short(&self) -> u64 {
+        lock(&self.state).short
+    }
+
+    /// The first changing call that failed since [`SimFiles::power_off_after`] said that the power is off.
+    pub fn off_in(&self) -> Option<Call> {
+        lock(&self.state).off_in
     }
 
     fn pause(&self) {
@@ -531,6 +548,13 @@ impl SimFile {
         let free = state.free();
         Ok((lock(&self.inode), act, state.lies, free))
     }
+
+    fn no_space(&self, inode: MutexGuard<'_, Inode>) -> io::Error {
+        // The state is locked before a file is.
+        drop(inode);
+        lock(&self.state).short += 1;
+        io::ErrorKind::StorageFull.into()
+    }
 }
 
 /// The length that a file may have.
@@ -556,7 +580,7 @@ impl File for SimFile {
         let start = length(at)?;
         let fits = room(&inode, free).saturating_sub(start);
         if fits == 0 && !bytes.is_empty() {
-            return Err(io::ErrorKind::StorageFull.into());
+            return Err(self.no_space(inode));
         }
         let bytes = bytes.get(..act.of(bytes.len()).min(fits)).unwrap_or_default();
         let end = start + bytes.len();
@@ -574,7 +598,7 @@ impl File for SimFile {
         let (mut inode, act, _, free) = self.call(Call::Allocate, true)?;
         let bytes = length(bytes)?;
         if bytes > room(&inode, free) {
-            return Err(io::ErrorKind::StorageFull.into());
+            return Err(self.no_space(inode));
         }
         if inode.live.len() < bytes {
             inode.resize(bytes);
@@ -586,7 +610,7 @@ impl File for SimFile {
         let (mut inode, act, _, free) = self.call(Call::SetLen, true)?;
         let bytes = length(bytes)?;
         if bytes > room(&inode, free) {
-            return Err(io::ErrorKind::StorageFull.into());
+            return Err(self.no_space(inode));
         }
         inode.resize(bytes);
         act.done(())
