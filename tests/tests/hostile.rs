@@ -6,6 +6,10 @@
 #[path = "hostile/quiet.rs"]
 mod quiet;
 
+/// Connections that say nothing.
+#[path = "hostile/idle.rs"]
+mod idle;
+
 /// Attacks beside an honest sender.
 #[path = "hostile/attacks.rs"]
 mod attacks;

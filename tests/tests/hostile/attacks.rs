@@ -33,6 +33,8 @@ const DEADLINE: Duration = Duration::from_secs(120);
 const MEMORY_MAX: u64 = 384 << 20;
 /// Connections that are held open and say nothing.
 const IDLE: usize = 800;
+/// Who tries wrong keys at a time.
+const AT_DOORS: usize = 4;
 /// Connections that say a little now and then.
 const SLOW: usize = 40;
 
@@ -159,14 +161,25 @@ async fn heads(aim: Aim) {
 
 /// Keys and tokens, wrong each time; pages of other sites.
 async fn doors(aim: Aim) {
-    for n in 0..wrong_keys() {
-        let bearer = format!("Bearer wrong-{n}");
-        let answer = aim.post("/keyed", &[("authorization", &bearer), CLOUD], "{}").await;
-        assert_eq!(answer.status, 401, "{}", answer.text());
-        let status = format!("http://{}/api/status", aim.admin);
-        let answer = aim.send(Method::GET, &status, &[("authorization", &bearer)], "").await;
-        assert_eq!(answer.status, 401, "{}", answer.text());
+    let start = Instant::now();
+    let mut doors = JoinSet::new();
+    for first in 0..AT_DOORS {
+        let aim = aim.clone();
+        doors.spawn(async move {
+            for n in (first..wrong_keys()).step_by(AT_DOORS) {
+                let bearer = format!("Bearer wrong-{n}");
+                let answer = aim.post("/keyed", &[("authorization", &bearer), CLOUD], "{}").await;
+                assert_eq!(answer.status, 401, "{}", answer.text());
+                let status = format!("http://{}/api/status", aim.admin);
+                let answer = aim.send(Method::GET, &status, &[("authorization", &bearer)], "").await;
+                assert_eq!(answer.status, 401, "{}", answer.text());
+            }
+        });
     }
+    while let Some(ended) = doors.join_next().await {
+        ended.unwrap();
+    }
+    eprintln!("{} wrong keys, and as many wrong tokens, in {:?}", wrong_keys(), start.elapsed());
     let reload = format!("http://{}/api/reload", aim.admin);
     let foreign = [("host", "evil.example"), ("content-type", "application/json")];
     let answer = aim.send(Method::POST, &reload, &foreign, "{}").await;
