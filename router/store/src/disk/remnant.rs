@@ -62,9 +62,9 @@ pub(super) struct Remnant {
 }
 
 impl Remnant {
-    /// Bytes of the file.
+    /// Bytes of the file; more than there are, where its head says so.
     pub fn bytes(&self) -> u64 {
-        self.end + self.blocks * ENTRY as u64
+        self.end.saturating_add(self.blocks.saturating_mul(ENTRY as u64))
     }
 
     pub fn segment(&self) -> Segment {
