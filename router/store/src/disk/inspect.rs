@@ -186,11 +186,19 @@ fn segments(files: &dyn Files, dir: &Path) -> Result<Segments, Error> {
         };
         let file = files.open(&segment.path).map_err(|e| unusable(&segment.path, "open the segment", &e))?;
         let limit = proven.map_or(segment.length, |end| end.min(segment.length));
+        let sealed = proven;
         let marked = mark.filter(|m| (m.base, m.seed) == (head.base, head.seed)).map_or(0, |m| m.end);
         let proven = proven.unwrap_or(head.synced.max(marked));
         let (found, gaps) = survey(&*file, head, limit, proven, &mut |_, _| Ok(()))
             .map_err(|e| unusable(&segment.path, "read the segment", &e))?;
         tail = tail.max(found.next);
+        if let Some(end) = sealed.filter(|end| segment.length < *end)
+            && !gaps.iter().any(|(bytes, _)| bytes.end == end)
+        {
+            // Only the zeros behind the last block are gone, which an open misses all the same.
+            let what = "the file is cut off; every event in it can be read".into();
+            damages.push(Damage { path: segment.path.clone(), bytes: segment.length..end, offsets: None, what });
+        }
         damages.extend(gaps.into_iter().map(|(bytes, offsets)| {
             let behind = next.map(|n| (found.next, Offset(n.base.0.saturating_sub(1)))).filter(|(a, b)| a <= b);
             let what = "acknowledged events are damaged here: a checksum does not hold".into();
