@@ -16,5 +16,8 @@ pub mod world;
 /// Who is owed what, and what became of it.
 pub mod oracle;
 
+/// Readers of bytes that somebody else wrote.
+pub mod fuzz;
+
 /// The path and the log in simulated time, on simulated files.
 pub mod sim;
