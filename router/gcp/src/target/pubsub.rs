@@ -134,12 +134,13 @@ impl PubSub {
         self.base.get_or_try_init(make).await
     }
 
-    /// What of a batch can be sent; what cannot has its outcome already.
-    fn write(&self, batch: &[Delivery], outcomes: &mut [Option<Outcome>]) -> Call {
-        let mut call = Vec::with_capacity(batch.len());
-        for (at, (delivery, outcome)) in batch.iter().zip(outcomes).enumerate() {
+    /// What of these deliveries can be sent; what cannot has its outcome then.
+    fn write(&self, batch: &[Delivery], places: &[usize], outcomes: &mut [Option<Outcome>]) -> Call {
+        let mut call = Vec::with_capacity(places.len());
+        for at in places {
+            let (Some(delivery), Some(outcome)) = (batch.get(*at), outcomes.get_mut(*at)) else { continue };
             match message(delivery, self.config.mode, self.config.ordering) {
-                Ok(message) => call.push((at, message)),
+                Ok(message) => call.push((*at, message)),
                 Err((code, why)) => {
                     let facts = Facts { note: Some(note(&why)), ..Facts::default() };
                     *outcome = Some(Outcome::Refused { facts, code });
@@ -150,7 +151,7 @@ impl PubSub {
     }
 
     /// Publishes one call; the id that each message got, or what became of it.
-    async fn publish(&self, base: &BasePublisher, call: &Call, until: Instant) -> Vec<Result<String, Failure>> {
+    async fn publish(&self, base: &BasePublisher, call: Call, until: Instant) -> Vec<(usize, Result<String, Failure>)> {
         let Batch { count_max, bytes_max, .. } = self.config.batch;
         let publisher = base
             .publisher(self.config.topic.as_str())
@@ -158,15 +159,16 @@ impl PubSub {
             .set_byte_threshold(u32::try_from(bytes_max).unwrap_or(u32::MAX))
             .set_delay_threshold(NO_MORE_AFTER)
             .build();
-        let published: Vec<_> = call.iter().map(|(_, message)| publisher.publish(message.clone())).collect();
+        let published: Vec<_> = call.into_iter().map(|(at, message)| (at, publisher.publish(message))).collect();
         // What is not full is sent now.
         drop(publisher);
         let mut results = Vec::with_capacity(published.len());
-        for one in published {
-            results.push(match tokio::time::timeout_at(until, one).await {
+        for (at, one) in published {
+            let result = match tokio::time::timeout_at(until, one).await {
                 Ok(result) => result.map_err(|e| Failure::from(&e)),
                 Err(_) => Err(Failure::of_event("no answer in time")),
-            });
+            };
+            results.push((at, result));
         }
         results
     }
@@ -262,33 +264,36 @@ impl Target for PubSub {
         let start = Instant::now();
         let until = start + self.config.timeout;
         let mut outcomes: Vec<Option<Outcome>> = vec![None; batch.len()];
-        let mut calls = VecDeque::from([self.write(batch, &mut outcomes)]);
-        let mut settle = |at: usize, outcome: Outcome| {
-            if let Some(slot) = outcomes.get_mut(at) {
-                *slot = Some(outcome);
-            }
-        };
+        // Written anew where a request is halved: a copy of each message would cost more than the few that are refused.
+        let mut calls = VecDeque::from([(0..batch.len()).collect::<Vec<usize>>()]);
         let base = match tokio::time::timeout_at(until, self.base()).await {
             Ok(base) => base.map_err(|why| Failure::of_target(&why)),
             Err(_) => Err(Failure::of_target("no credentials could be had in time")),
         };
-        while let Some(call) = calls.pop_front() {
+        while let Some(places) = calls.pop_front() {
+            let call = self.write(batch, &places, &mut outcomes);
+            let alone = call.len() == 1;
             let results = match &base {
-                Ok(base) => self.publish(base, &call, until).await,
-                Err(none) => call.iter().map(|_| Err(none.clone())).collect(),
+                Ok(base) => self.publish(base, call, until).await,
+                Err(none) => call.into_iter().map(|(at, _)| (at, Err(none.clone()))).collect(),
             };
             let took = start.elapsed();
-            let alone = call.len() == 1;
             let mut refused = Vec::new();
-            for ((at, message), result) in call.into_iter().zip(results) {
+            for (at, result) in results {
                 let facts = Facts { took, ..Facts::default() };
-                match result {
+                let outcome = match result {
                     Ok(id) => {
                         let facts = Facts { reference: Some(id.into()), ..facts };
-                        settle(at, Outcome::Delivered { facts, replies: Vec::new() });
+                        Outcome::Delivered { facts, replies: Vec::new() }
                     }
-                    Err(failed) if failed.verdict == Verdict::Refused && !alone => refused.push((at, message)),
-                    Err(failed) => settle(at, failed.outcome(facts)),
+                    Err(failed) if failed.verdict == Verdict::Refused && !alone => {
+                        refused.push(at);
+                        continue;
+                    }
+                    Err(failed) => failed.outcome(facts),
+                };
+                if let Some(slot) = outcomes.get_mut(at) {
+                    *slot = Some(outcome);
                 }
             }
             let newer = refused.split_off(refused.len().div_ceil(2));
