@@ -28,6 +28,9 @@ pub mod connect;
 /// The schemas that sources may ask for.
 pub mod catalogue;
 
+/// What stands around a router's ports.
+pub mod around;
+
 /// What a change of the configuration does.
 mod change;
 

@@ -28,6 +28,7 @@ use schemas::Code;
 use tokio::sync::Mutex;
 
 use crate::{
+    around::{Around, Nothing},
     change::{self, Now},
     codes,
     config::{self, Config, report::Report, value},
@@ -190,6 +191,7 @@ pub struct Reloader {
     clock: Arc<dyn Clock>,
     now: Mutex<InForce>,
     routes: RwLock<Arc<Vec<RouteSpec>>>,
+    around: Arc<dyn Around>,
     /// What came of it.
     pub reloads: Arc<Reloads>,
 }
@@ -219,7 +221,13 @@ impl Reloader {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (now, routes) = (Mutex::new(InForce { config, targets }), RwLock::new(Arc::new(routes)));
-        Reloader { file, path, clock, now, routes, reloads: Arc::default() }
+        Reloader { file, path, clock, now, routes, around: Arc::new(Nothing), reloads: Arc::default() }
+    }
+
+    /// With this around the targets that it makes.
+    #[must_use]
+    pub fn around(self, around: Arc<dyn Around>) -> Self {
+        Reloader { around, ..self }
     }
 
     /// The routes as they are configured.
@@ -283,7 +291,7 @@ impl Reloader {
             let same = now.targets.get(name).filter(|made| made.config == *part && made.named == named);
             let target = match same {
                 Some(made) => made.target.clone(),
-                None => connect::target(name, part, &clients)?,
+                None => self.around.target(connect::target(name, part, &clients)?),
             };
             targets.insert(name.clone(), Made { config: part.clone(), named, target });
         }

@@ -30,6 +30,7 @@ use crate::{
         self,
         audit::{self, Who},
     },
+    around::{Around, Nothing},
     catalogue::Known,
     codes,
     config::{Config, Validate},
@@ -54,6 +55,8 @@ pub struct Options {
     pub file: Option<PathBuf>,
     /// How often files with certificates and keys are looked at, in place of [`tls::RELOAD_EVERY`].
     pub reload_every: Option<Duration>,
+    /// What stands around its ports.
+    pub around: Option<Arc<dyn Around>>,
 }
 
 /// Why a router does not start. Nothing is left running.
@@ -160,9 +163,11 @@ impl Drop for Server {
 /// [`Error`]: nothing is left running.
 pub async fn serve(config: Config, options: Options) -> Result<Running, Error> {
     let data = connect::data_folder(&config, options.data);
+    let around = options.around.unwrap_or_else(|| Arc::new(Nothing));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     // What can be refused without touching the store comes first, so that a wrong secret changes nothing.
     let mut topology = connect::topology(&config)?;
+    topology.targets = topology.targets.into_iter().map(|target| around.target(target)).collect();
     let configured = config.admin.token.as_ref().map(|t| connect::secret(|| "admin.token".into(), t)).transpose()?;
     let router = config.router.key.as_ref().map(|_| connect::router(&config.router, &data)).transpose()?;
     let keys = connect::keys(&config)?;
@@ -194,17 +199,17 @@ pub async fn serve(config: Config, options: Options) -> Result<Running, Error> {
     let router = router.map_or_else(|| connect::router(&config.router, &data), Ok)?;
     tracing::info!(router = %router.id(), "what leaves carries this router's id in gocoffeehops");
     topology.router = Some(Arc::new(router));
-    let path = Arc::new(Path::start_with(opened.store(), topology, archiving, clock.clone()).await?);
+    let path = Arc::new(Path::start_with(around.store(opened.store()), topology, archiving, clock.clone()).await?);
     let started = clock.wall();
     let readers = admin::reading::Readers::default();
     let guard_of_readers = readers.guard();
     let ready = AtomicBool::new(false);
     let reloader = Reloader::new(options.file, config.clone(), targets, routes, path.clone(), clock.clone());
-    let reloader = Arc::new(reloader);
+    let reloader = Arc::new(reloader.around(around.clone()));
     let api = Arc::new(admin::Api { path: path.clone(), clock, started, reloader, ready, readers });
     let (pushes, pulled): (Vec<_>, Vec<_>) =
         sources.into_iter().partition(|source| matches!(source, Connected::Push { .. }));
-    let listener = match bind(&config, pushes, known.as_ref(), &path, reload_every).await {
+    let listener = match bind(&config, pushes, known.as_ref(), &path, &*around, reload_every).await {
         Ok(listener) => listener,
         Err(e) => {
             // The first error is the one to tell; what a stop cannot write is done again after the next start.
@@ -247,13 +252,14 @@ async fn bind(
     sources: Vec<Connected>,
     known: Option<&Arc<Known>>,
     path: &Path,
+    around: &dyn Around,
     reload_every: Duration,
 ) -> Result<Listener, BindError> {
     let mounts = sources.into_iter().filter_map(|source| {
         let Connected::Push { endpoint, bus, validate, .. } = source else { return None };
         // `check` has seen to it that the bus exists, and the path has opened it.
         let intake = intake(path, &bus, known, validate)?;
-        Some(Mount { endpoint: endpoint.into(), intake: Arc::new(intake) })
+        Some(Mount { endpoint: endpoint.into(), intake: around.intake(Arc::new(intake)) })
     });
     let (limits, edge) = (connect::limits(&config.limits), connect::edge(config));
     Listener::bind_with(config.listen, limits, edge, reload_every, mounts.collect()).await

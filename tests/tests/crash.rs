@@ -1,16 +1,24 @@
 //! The real binary over a disk store, killed with SIGKILL in the middle of its work, again and again: what it
 //! acknowledged arrives or is parked, under the same ids, whatever the moment.
 //!
-//! A kill counts only if it hit the router at work: at least 100 deliveries in flight, 100 that wait for
+//! Twice: at named points between any two steps of an event's way, where a second program made of the same `serve` kills
+//! itself, and at random under load. Of the latter a kill counts only if it hit the router at work: at least 100 deliveries in flight, 100 that wait for
 //! their next try, and one lane that lives from the ledger. The suite fails when a round does not get there.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::time::Duration;
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use gocoffee::admin::view::Status;
 use router_tests::{
-    coffee::{KINDS, coffee},
-    oracle::now,
+    coffee::{Coffee, KINDS, coffee},
+    oracle::{Replayed, now},
     world::{
         ending,
         process::Place,
@@ -20,6 +28,34 @@ use router_tests::{
         sink::Sink,
     },
 };
+use serde_json::json;
+
+/// The points, in the order of the steps, with the passes of one round among which one is drawn.
+const POINTS: [(&str, u64); 13] = [
+    ("received", 8),
+    ("admitted", 4),
+    ("appended", 4),
+    ("read", 3),
+    ("planned", 40),
+    ("delivered", 40),
+    ("settling", 2),
+    ("settled", 2),
+    ("archiving", 1),
+    ("archived", 1),
+    ("replaying", 2),
+    ("replayed", 2),
+    ("redelivered", 20),
+];
+/// Those that need full segments, and those that need replays.
+const FULL_SEGMENTS: std::ops::Range<usize> = 8..10;
+const FIRST_OF_REPLAYS: usize = 10;
+/// Events of one round, at most: small ones, and large ones where segments are to fill.
+const SMALL: u64 = 80;
+const LARGE: u64 = 300;
+/// Bytes of a large one, about.
+const LARGE_BYTES: usize = 100 << 10;
+/// What a point may take to be passed.
+const PASSED: Duration = Duration::from_secs(10);
 
 /// Events of one round.
 const EVENTS: u64 = 1_500;
@@ -29,7 +65,12 @@ const ROUND: Duration = Duration::from_secs(120);
 const DRAIN: Duration = Duration::from_secs(180);
 
 fn rounds() -> u64 {
-    if std::env::var_os("GOCOFFEE_TESTS_LONG").is_some() { 50 } else { 5 }
+    if std::env::var_os("GOCOFFEE_TESTS_LONG").is_some() { 51 } else { 3 }
+}
+
+/// How often each point is tried; with the rounds at random they are a hundred, or a thousand.
+fn turns() -> u64 {
+    if std::env::var_os("GOCOFFEE_TESTS_LONG").is_some() { 73 } else { 8 }
 }
 
 fn at_work(status: &Status) -> bool {
@@ -89,4 +130,121 @@ fn line(status: &Status) -> String {
         format!("{}: {} in flight, {} retrying, {} in the ledger", r.name, r.in_flight, r.retrying, r.in_ledger)
     };
     status.routes.iter().map(route).collect::<Vec<_>>().join("; ")
+}
+
+/// An event of the second test; large ones fill segments, and are of a type that nobody refuses: as dead letters they
+/// would fill the disk.
+fn event(n: u64, large: bool) -> Coffee {
+    let plain = coffee("points", n);
+    if !large {
+        return plain;
+    }
+    let note = "☕ ".repeat(LARGE_BYTES / 4);
+    let data = format!(r#"{{"shop":{}, "total":{},"n":{n},"note":"{note}"}}"#, plain.shop, plain.total);
+    Coffee { kind: KINDS[0].into(), data: data.into(), ..plain }
+}
+
+/// Events with numbers that nobody else draws, until the round is over.
+fn events(next: &Arc<AtomicU64>, over: &Arc<AtomicBool>, large: bool) -> impl Iterator<Item = Coffee> + Send + 'static {
+    let (next, over, most) = (next.clone(), over.clone(), if large { LARGE } else { SMALL });
+    (0..most)
+        .take_while(move |_| !over.load(Ordering::SeqCst))
+        .map(move |_| event(next.fetch_add(1, Ordering::SeqCst), large))
+}
+
+/// The finisher of splitmix64: the passes are drawn, and the same each time.
+fn mix(n: u64) -> u64 {
+    let z = n.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z ^ (z >> 27)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn router_killed_between_any_two_steps_loses_nothing() {
+    let (sink, place) =
+        (Sink::start().await, Place::with_store(None, |data| json!({"disk": {"path": data, "bytes_max": "16MiB"}})));
+    sink.script("flaky", Rule::status(500).every(5).attempts_max(1));
+    sink.script("picky", Rule::status(422).of_kind(KINDS[4]));
+    let routes = [
+        Route::all("all", &sink.url("all")),
+        Route::all("flaky", &sink.url("flaky")),
+        Route::all("picky", &sink.url("picky")).structured(),
+        Route::all("large", &sink.url("large")).total_min(1_000),
+    ];
+    let more = json!({"buses": {"default": {"retention": {"bytes_max": "2MiB"}}}});
+    let program = Path::new(env!("CARGO_BIN_EXE_coffee-kill"));
+    let publisher = Publisher::new(&place.url());
+    let (mut chronicle, next) = (Chronicle::default(), Arc::new(AtomicU64::new(0)));
+    let requested = now();
+    let router = place.start_with(&routes, &more).await;
+    chronicle.change(&routes, requested, now());
+    router.kill().await;
+
+    let (mut passed, mut published) = (vec![0u64; POINTS.len()], Vec::new());
+    for turn in 0..turns() {
+        for (at, (point, most)) in POINTS.into_iter().enumerate() {
+            let nth = 1 + mix(turn * 100 + at as u64) % most;
+            let (over, large) = (Arc::new(AtomicBool::new(false)), FULL_SEGMENTS.contains(&at));
+            let started = std::time::Instant::now();
+            let mut router = place.start_to_kill(program, &routes, &more, point, nth);
+            published.push(publisher.spawn(events(&next, &over, large), 8));
+            let replays = async {
+                if at >= FIRST_OF_REPLAYS {
+                    loop {
+                        // Not often: each that is started is kept.
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        place.try_replay("all").await;
+                    }
+                }
+                std::future::pending::<()>().await
+            };
+            let killed = tokio::select! {
+                killed = router.kills_itself(PASSED) => killed,
+                () = replays => false,
+            };
+            passed[at] += u64::from(killed);
+            over.store(true, Ordering::SeqCst);
+            println!("{point} {nth}: {killed} in {:?}, {} acknowledged", started.elapsed(), publisher.acked());
+        }
+    }
+    for (at, (point, most)) in POINTS.into_iter().enumerate() {
+        println!("{point}: killed {} of {} times, at one of {most} passes", passed[at], turns());
+    }
+    let total: u64 = passed.iter().sum();
+    println!("killed {total} times, {} acknowledged", publisher.acked());
+
+    let router = place.start_with(&routes, &more).await;
+    for published in published {
+        tokio::time::timeout(DRAIN, published).await.expect("everything gets in at last").unwrap();
+    }
+    router.settled(DRAIN).await;
+    let end = tokio::time::Instant::now() + DRAIN;
+    let replays = loop {
+        let replays = router.replays().await;
+        if !replays.iter().any(|r| ["running", "paused", "ending"].contains(&r.state.as_str())) {
+            break replays;
+        }
+        assert!(tokio::time::Instant::now() < end, "{replays:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    let done = replays.iter().filter(|r| r.state == "done").count();
+    println!("{} replays, {done} of them done", replays.len());
+    assert!(done * 2 > replays.len(), "{replays:?}");
+    let replayed = |r: &gocoffee::admin::view::Replay| Replayed {
+        run: r.id,
+        from: r.from,
+        to: r.to,
+        routes: vec![("all".into(), Arc::new(|_: &Coffee| true))],
+        done: r.state == "done",
+    };
+    let parked = router.parked().await;
+    assert!(router.terminate().await.success(), "{}", place.logged());
+    let replays = replays.iter().map(replayed).collect();
+    let verdict = ending::judge_with(&publisher, &chronicle, &[&sink], parked, replays);
+    println!("{} requests were sent again\n{verdict}", publisher.resent());
+    verdict.assert_holds();
+    assert_eq!(verdict.balance["all"].owed, next.load(Ordering::SeqCst), "everything was acknowledged in the end");
+    for (at, (point, _)) in POINTS.into_iter().enumerate() {
+        assert!(passed[at] * 2 > turns(), "{point} was passed {} of {} times", passed[at], turns());
+    }
 }

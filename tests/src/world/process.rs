@@ -24,6 +24,8 @@ use crate::{coffee::read_json, oracle::Parked};
 
 /// Where the binary is; without it, it is built.
 pub const BINARY: &str = "GOCOFFEE_BIN";
+/// At which pass of which point `coffee-kill` ends itself, as `POINT:NTH`.
+pub const KILL: &str = "GOCOFFEE_TESTS_KILL";
 /// What a start may take.
 const START: Duration = Duration::from_secs(60);
 /// What a stop in order may take.
@@ -141,20 +143,69 @@ impl Place {
 
     /// The same with what else the configuration says: members of sections, beside those of the routes.
     pub async fn start_with(&self, routes: &[Route], more: &Value) -> Router<'_> {
+        let mut router = self.spawn_with(&self.config_with(routes, more));
+        router.ready(&[200]).await;
+        router
+    }
+
+    /// The same in another program, `coffee-kill`, which ends itself at the n-th pass of a named point: perhaps before it
+    /// is ready.
+    pub fn start_to_kill(&self, program: &Path, routes: &[Route], more: &Value, point: &str, nth: u64) -> Router<'_> {
+        let mut command = tokio::process::Command::new(program);
+        command.env(KILL, format!("{point}:{nth}"));
+        self.spawn_in(command, &self.config_with(routes, more))
+    }
+
+    /// Starts the binary where it cannot start: what it ends with, and what it has logged.
+    ///
+    /// # Panics
+    /// When it goes on.
+    pub async fn refuses(&self, routes: &[Route], more: &Value) -> (Option<i32>, String) {
+        let mut router = self.spawn_with(&self.config_with(routes, more));
+        let ended = tokio::time::timeout(START, router.child.wait()).await;
+        let ended = ended.unwrap_or_else(|_| panic!("it goes on:\n{}", self.logged()));
+        (ended.expect("the child can be waited for").code(), self.logged())
+    }
+
+    /// `gocoffee recover` on the data folder of a stopped router: whether it succeeds, and what it says.
+    ///
+    /// # Panics
+    /// When the binary does not start.
+    pub fn recover(&self, args: &[&str]) -> (bool, String) {
+        let out = Command::new(binary()).args(["recover", "--data"]).arg(self.data()).args(args).output();
+        let out = out.expect("the binary starts");
+        let said = [out.stdout, out.stderr].concat();
+        (out.status.success(), String::from_utf8_lossy(&said).into_owned())
+    }
+
+    /// Asks for a replay of a route from the first event that is kept; `None`: the router is not there, or takes no more.
+    pub async fn try_replay(&self, route: &str) -> Option<u32> {
+        let token = fs::read_to_string(self.data().join("admin.token")).ok()?;
+        let bearer = HeaderValue::from_str(&format!("Bearer {}", token.trim())).ok()?;
+        let mut headers = HeaderMap::from_iter([(header::AUTHORIZATION, bearer)]);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let url = format!("http://{}/api/replays/start", self.admin);
+        let from = json!({"time": "2000-01-01T00:00:00Z"});
+        let body = json!({"from": from, "routes": [route]}).to_string();
+        let answer =
+            Client::new(Duration::from_secs(2)).send(Method::POST, &url, headers, Bytes::from(body)).await.ok()?;
+        let started: gocoffee::admin::view::StartedReplay = serde_json::from_slice(&answer.body).ok()?;
+        started.id
+    }
+
+    fn config_with(&self, routes: &[Route], more: &Value) -> Value {
         let mut config = self.config(routes);
         for (section, members) in more.as_object().expect("sections") {
             for (name, member) in members.as_object().expect("members") {
                 config[section][name] = member.clone();
             }
         }
-        let mut router = self.spawn_with(&config);
-        router.ready(&[200]).await;
-        router
+        config
     }
 
     /// Starts the binary with a configuration as somebody wrote it, and waits until it is ready.
     pub async fn start_written(&self, config: &str) -> Router<'_> {
-        let mut router = self.spawn_written(config);
+        let mut router = self.spawn_written(tokio::process::Command::new(binary()), config);
         router.ready(&[200]).await;
         router
     }
@@ -164,15 +215,19 @@ impl Place {
     }
 
     fn spawn_with(&self, settings: &Value) -> Router<'_> {
-        // JSON is YAML.
-        self.spawn_written(&format!("{settings:#}"))
+        self.spawn_in(tokio::process::Command::new(binary()), settings)
     }
 
-    fn spawn_written(&self, settings: &str) -> Router<'_> {
+    fn spawn_in(&self, command: tokio::process::Command, settings: &Value) -> Router<'_> {
+        // JSON is YAML.
+        self.spawn_written(command, &format!("{settings:#}"))
+    }
+
+    fn spawn_written(&self, mut command: tokio::process::Command, settings: &str) -> Router<'_> {
         let config = self.folder.path().join("gocoffee.yaml");
         fs::write(&config, settings).expect("the folder takes files");
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log()).expect("the folder takes files");
-        let child = tokio::process::Command::new(binary())
+        let child = command
             .args(["serve", "--config"])
             .arg(&config)
             .stdin(Stdio::null())
@@ -255,7 +310,11 @@ impl Router<'_> {
         }
     }
 
-    async fn admin<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<Value>) -> T {
+    /// Calls the admin API, which says yes.
+    ///
+    /// # Panics
+    /// When it says anything else.
+    pub async fn admin<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<Value>) -> T {
         let token = fs::read_to_string(self.place.data().join("admin.token")).expect("a drawn token");
         let bearer = HeaderValue::from_str(&format!("Bearer {}", token.trim())).expect("a token is ASCII");
         let mut headers = HeaderMap::from_iter([(header::AUTHORIZATION, bearer)]);
@@ -323,6 +382,15 @@ impl Router<'_> {
         }
     }
 
+    /// All dead letters that are listed, with their events.
+    pub async fn dead_letters(&self) -> Vec<DeadLetter> {
+        let mut letters = Vec::new();
+        for id in self.list().await {
+            letters.push(self.admin(Method::GET, &format!("/api/dead-letters/{id}"), None).await);
+        }
+        letters
+    }
+
     async fn show(&self, id: &str) -> Parked {
         let letter: DeadLetter = self.admin(Method::GET, &format!("/api/dead-letters/{id}"), None).await;
         let event = letter.event.expect("the payload of an open dead letter is kept");
@@ -333,6 +401,26 @@ impl Router<'_> {
     /// Opens a route's dead letters again.
     pub async fn redrive(&self, route: &str) -> Redriven {
         self.admin(Method::POST, "/api/dead-letters/redrive", Some(json!({"route": route}))).await
+    }
+
+    /// All replays that are remembered.
+    pub async fn replays(&self) -> Vec<gocoffee::admin::view::Replay> {
+        self.admin::<gocoffee::admin::view::Replays>(Method::GET, "/api/replays", None).await.replays
+    }
+
+    /// Waits until it has killed itself; one that does not get there is killed. Whether it did.
+    ///
+    /// # Panics
+    /// When it ends in any other way.
+    pub async fn kills_itself(&mut self, deadline: Duration) -> bool {
+        use std::os::unix::process::ExitStatusExt;
+        let Ok(ended) = tokio::time::timeout(deadline, self.child.wait()).await else {
+            self.child.kill().await.expect("the child can be killed");
+            return false;
+        };
+        let ended = ended.expect("the child can be waited for");
+        assert_eq!(ended.signal(), Some(9), "{ended}\n{}", self.place.logged());
+        true
     }
 
     /// SIGKILL: no moment to write anything.
