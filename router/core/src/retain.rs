@@ -273,7 +273,7 @@ impl Piece {
 /// What to do next with the archive; `None`: nothing that retention wishes or, when space is short, that
 /// would gain anything.
 pub fn archive(now: Timestamp, level: Level, buses: &[BusNow]) -> Option<Step> {
-    let of_bus = |bus: &BusNow| remnants(bus).or_else(|| retention(now, bus));
+    let of_bus = |bus: &BusNow| remnants(bus, level).or_else(|| retention(now, bus));
     let wished = buses.iter().find_map(of_bus);
     wished.or_else(|| match level {
         Level::Calm => None,
@@ -282,13 +282,19 @@ pub fn archive(now: Timestamp, level: Level, buses: &[BusNow]) -> Option<Step> {
     })
 }
 
-/// A remnant that nothing needs any more goes, and one of which less than half is needed is copied again.
-fn remnants(bus: &BusNow) -> Option<Step> {
+/// A remnant that nothing needs any more goes, and one of which less than half is needed is copied again; when there is
+/// no space at all, one of which an eighth is not, since that may be most of its bytes.
+fn remnants(bus: &BusNow, level: Level) -> Option<Step> {
     bus.pieces.iter().filter(|p| p.segment.kind == SegmentKind::Remnant).find_map(|piece| {
         let first = piece.segment.first;
         let Some(needed) = piece.needed else { return Some(Step::Ask(bus.bus, first)) };
-        let loose = needed.count == 0 || piece.kept.is_some_and(|kept| needed.count < kept.div_ceil(2));
-        loose.then_some(Step::Reduce(bus.bus, first, Why::Remnant))
+        let gains = |kept: u64| match level {
+            Level::Calm | Level::Short => needed.count < kept.div_ceil(2),
+            Level::Full => kept.saturating_sub(needed.count) >= kept.div_ceil(GAIN_MIN),
+        };
+        let loose = needed.count == 0 || piece.kept.is_some_and(gains);
+        // A replay may hold it.
+        (loose && needed.planned).then_some(Step::Reduce(bus.bus, first, Why::Remnant))
     })
 }
 

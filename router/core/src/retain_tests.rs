@@ -79,6 +79,10 @@ fn remnants_are_reduced_once_less_than_half_is_needed() {
     assert_eq!(calm(KEEP, vec![remnant(1, Some(5), Some(9))]), None);
     assert_eq!(calm(KEEP, vec![remnant(1, Some(4), Some(9))]), reduce);
     assert_eq!(calm(KEEP, vec![remnant(1, Some(1), None)]), None, "nobody knows how much is in it");
+    let full = |needed, kept| archive(NOW, Level::Full, &[bus(1, KEEP, vec![remnant(1, Some(needed), Some(kept))])]);
+    assert_eq!(full(9, 9), None, "all of it is needed");
+    assert_eq!(full(7, 9), reduce, "without space, an eighth is enough: it may be most of the bytes");
+    assert_eq!(full(15, 16), None);
     assert_eq!(calm(KEEP, vec![remnant(1, Some(0), None)]), reduce, "nothing needs it");
 }
 

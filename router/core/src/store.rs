@@ -188,6 +188,9 @@ pub trait Log: Send + Sync + 'static {
     /// [`Error::Damaged`] for a record that is to be kept, nothing has changed.
     async fn reduce(&self, first: Offset, keep: Vec<Offset>) -> Result<(), Error>;
 
+    /// How many records the remnant holds that begins at `first`; `None`: none begins there.
+    async fn kept(&self, first: Offset) -> Result<Option<u64>, Error>;
+
     /// The record at exactly this offset, in the log or in a remnant.
     async fn record(&self, offset: Offset) -> Result<Option<Record>, Error>;
 

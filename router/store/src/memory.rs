@@ -377,6 +377,13 @@ impl Log for MemoryLog {
         state.reduce(first, &keep)
     }
 
+    async fn kept(&self, first: Offset) -> Result<Option<u64>, Error> {
+        let state = lock(&self.state);
+        state.check()?;
+        let remnant = state.remnants.iter().find(|s| s.first == first);
+        Ok(remnant.map(|s| u64::try_from(s.kept.len()).unwrap_or(u64::MAX)))
+    }
+
     async fn record(&self, offset: Offset) -> Result<Option<Record>, Error> {
         let state = lock(&self.state);
         state.check()?;

@@ -17,8 +17,6 @@
 //! | `delivered` | a target has them; nothing here knows |
 //! | `settling` | what came of it is decided; the ledger has none of it |
 //! | `settled` | the ledger has it; nobody was told |
-//! | `archiving` | a segment is to be let go; it is whole |
-//! | `archived` | it is gone but for what is needed of it |
 //! | `replaying` | a replay is to be noted; it is not |
 //! | `replayed` | it is noted; nobody was told |
 //! | `redelivered` | a target has an event of a replay; nothing here knows |
@@ -206,10 +204,11 @@ impl Log for KillingLog {
     }
 
     async fn reduce(&self, first: Offset, keep: Vec<Offset>) -> Result<(), Error> {
-        self.kill.at("archiving").await;
-        let done = self.inner.reduce(first, keep).await;
-        self.kill.at("archived").await;
-        done
+        self.inner.reduce(first, keep).await
+    }
+
+    async fn kept(&self, first: Offset) -> Result<Option<u64>, Error> {
+        self.inner.kept(first).await
     }
 
     async fn record(&self, offset: Offset) -> Result<Option<Record>, Error> {

@@ -211,6 +211,10 @@ impl Log for EarlyLog {
         self.inner.reduce(first, keep).await
     }
 
+    async fn kept(&self, first: Offset) -> Result<Option<u64>, Error> {
+        self.inner.kept(first).await
+    }
+
     async fn record(&self, offset: Offset) -> Result<Option<Record>, Error> {
         self.inner.record(offset).await
     }

@@ -90,7 +90,7 @@ pub(super) struct Wishes {
 pub(super) struct State {
     level: Level,
     refuses: Option<String>,
-    /// Records that were kept in the remnants made in this run.
+    /// Records in remnants, as far as that is known.
     kept: HashMap<(BusId, Offset), u64>,
     /// Buses whose oldest segment cannot be reduced, because it is damaged.
     stuck: BTreeSet<BusId>,
@@ -258,6 +258,7 @@ impl Sweeper {
             match step {
                 Step::Ask(bus, first) => {
                     let needed = self.needed(bus, first).await?.map(|(of, _)| of);
+                    self.count_kept(bus, first).await?;
                     self.state
                         .asked
                         .insert((bus, first), needed.unwrap_or(NeededOf { count: u64::MAX, planned: false }));
@@ -304,6 +305,20 @@ impl Sweeper {
         self.logs.iter().map(bus).collect()
     }
 
+    /// Learns how much is in a remnant of an earlier run, or one that another was joined to.
+    async fn count_kept(&mut self, bus: BusId, first: Offset) -> Result<(), Error> {
+        let Some(log) = self.logs.get(&bus).filter(|_| !self.state.kept.contains_key(&(bus, first))) else {
+            return Ok(());
+        };
+        match log.kept(first).await {
+            Ok(kept) => self.state.kept.extend(kept.map(|kept| ((bus, first), kept))),
+            // Whoever needs what is damaged in it says so.
+            Err(Error::Damaged { .. }) => {}
+            Err(e) => return Err(e),
+        }
+        Ok(())
+    }
+
     /// What the ledger refers to in a stretch; `None` when there is no such stretch any more.
     async fn needed(&self, bus: BusId, first: Offset) -> Result<Option<(NeededOf, Vec<Offset>)>, Error> {
         let Some(log) = self.logs.get(&bus) else { return Ok(None) };
@@ -341,8 +356,10 @@ impl Sweeper {
             Err(e) => return Err(e),
         }
         let after = remnants(&**log);
-        // It may have been joined to the one before it, of which nothing more is known then.
-        self.state.kept.retain(|(b, at), _| *b != bus || (after.contains(at) && before.contains(at) && *at < first));
+        // It may have been joined to the one before it, which is counted anew then.
+        let neighbour = after.range(..first).next_back();
+        let same = |at: &Offset| after.contains(at) && before.contains(at) && *at < first && Some(at) != neighbour;
+        self.state.kept.retain(|(b, at), _| *b != bus || same(at));
         if after.contains(&first) {
             self.state.kept.insert((bus, first), needed.count);
         }

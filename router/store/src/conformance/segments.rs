@@ -250,6 +250,12 @@ pub async fn remnants_stay_through_a_restart<F: LogForm>() {
     let form = form.reopen().await;
     let log = form.log();
     assert_eq!(found(log, &offsets).await, [&keep[..], &offsets[3]].concat());
+    let mut kept = 0;
+    for remnant in of(log, Remnant) {
+        kept += log.kept(remnant.first).await.unwrap().unwrap();
+    }
+    assert_eq!(kept, 3, "what an earlier run kept is counted");
+    assert_eq!(log.kept(log.bounds().0).await.unwrap(), None, "that is no remnant");
     assert_eq!((of(log, Remnant), log.bounds()), (of_kind(&segments, Remnant), bounds));
     let last = of(log, Remnant).last().copied().unwrap();
     log.reduce(last.first, vec![keep[2]]).await.unwrap();
@@ -277,6 +283,8 @@ pub async fn large_and_many_records_are_kept_whole<F: LogForm>() {
     log.reduce(before.first, keep).await.unwrap();
     assert!(of(log, Remnant)[0].bytes < before.bytes, "{:?}", log.segments());
     let form = form.reopen().await;
+    let kept = (0..sizes.len()).filter(|i| is_kept(*i)).count() as u64;
+    assert_eq!(form.log().kept(before.first).await.unwrap(), Some(kept));
     for (i, bytes) in sizes.iter().enumerate() {
         let record = form.log().record(offsets[i]).await.unwrap();
         let expected = is_kept(i).then(|| event(i as u64, *bytes));

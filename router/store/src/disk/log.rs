@@ -289,6 +289,10 @@ impl Log for DiskLog {
         self.blocking(move |log| log.reduce(first, &keep)).await
     }
 
+    async fn kept(&self, first: Offset) -> Result<Option<u64>, Error> {
+        self.blocking(move |log| log.kept(first)).await
+    }
+
     async fn record(&self, offset: Offset) -> Result<Option<Record>, Error> {
         self.blocking(move |log| log.record(offset)).await
     }

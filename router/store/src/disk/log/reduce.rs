@@ -254,6 +254,20 @@ impl Shared {
         Reader::open(&*self.files, &self.dir, first, &self.bus)
     }
 
+    /// How many records a remnant holds.
+    pub(super) fn kept(&self, first: Offset) -> Result<Option<u64>, Error> {
+        let _letting = shared(&self.letting);
+        if !shared(&self.map).remnants.iter().any(|r| r.first == first) {
+            return Ok(None);
+        }
+        let mut count = 0u64;
+        self.reader(first)?.each(&mut |entry| {
+            count += u64::from(entry.count);
+            Ok(())
+        })?;
+        Ok(Some(count))
+    }
+
     pub(super) fn record(&self, offset: Offset) -> Result<Option<Record>, Error> {
         let tail = *self.tail.borrow();
         if offset >= tail {
