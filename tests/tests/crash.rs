@@ -31,7 +31,7 @@ use router_tests::{
 use serde_json::json;
 
 /// The points, in the order of the steps, with the passes of one round among which one is drawn.
-const POINTS: [(&str, u64); 13] = [
+const POINTS: [(&str, u64); 11] = [
     ("received", 8),
     ("admitted", 4),
     ("appended", 4),
@@ -40,20 +40,14 @@ const POINTS: [(&str, u64); 13] = [
     ("delivered", 40),
     ("settling", 2),
     ("settled", 2),
-    ("archiving", 1),
-    ("archived", 1),
     ("replaying", 2),
     ("replayed", 2),
     ("redelivered", 20),
 ];
-/// Those that need full segments, and those that need replays.
-const FULL_SEGMENTS: std::ops::Range<usize> = 8..10;
-const FIRST_OF_REPLAYS: usize = 10;
-/// Events of one round, at most: small ones, and large ones where segments are to fill.
-const SMALL: u64 = 80;
-const LARGE: u64 = 300;
-/// Bytes of a large one, about.
-const LARGE_BYTES: usize = 100 << 10;
+/// Those that need replays.
+const FIRST_OF_REPLAYS: usize = 8;
+/// Events of one round, at most.
+const OF_A_POINT: u64 = 80;
 /// What a point may take to be passed.
 const PASSED: Duration = Duration::from_secs(10);
 
@@ -70,7 +64,7 @@ fn rounds() -> u64 {
 
 /// How often each point is tried; with the rounds at random they are a hundred, or a thousand.
 fn turns() -> u64 {
-    if std::env::var_os("GOCOFFEE_TESTS_LONG").is_some() { 73 } else { 8 }
+    if std::env::var_os("GOCOFFEE_TESTS_LONG").is_some() { 87 } else { 9 }
 }
 
 fn at_work(status: &Status) -> bool {
@@ -132,24 +126,12 @@ fn line(status: &Status) -> String {
     status.routes.iter().map(route).collect::<Vec<_>>().join("; ")
 }
 
-/// An event of the second test; large ones fill segments, and are of a type that nobody refuses: as dead letters they
-/// would fill the disk.
-fn event(n: u64, large: bool) -> Coffee {
-    let plain = coffee("points", n);
-    if !large {
-        return plain;
-    }
-    let note = "☕ ".repeat(LARGE_BYTES / 4);
-    let data = format!(r#"{{"shop":{}, "total":{},"n":{n},"note":"{note}"}}"#, plain.shop, plain.total);
-    Coffee { kind: KINDS[0].into(), data: data.into(), ..plain }
-}
-
 /// Events with numbers that nobody else draws, until the round is over.
-fn events(next: &Arc<AtomicU64>, over: &Arc<AtomicBool>, large: bool) -> impl Iterator<Item = Coffee> + Send + 'static {
-    let (next, over, most) = (next.clone(), over.clone(), if large { LARGE } else { SMALL });
-    (0..most)
+fn events(next: &Arc<AtomicU64>, over: &Arc<AtomicBool>) -> impl Iterator<Item = Coffee> + Send + 'static {
+    let (next, over) = (next.clone(), over.clone());
+    (0..OF_A_POINT)
         .take_while(move |_| !over.load(Ordering::SeqCst))
-        .map(move |_| event(next.fetch_add(1, Ordering::SeqCst), large))
+        .map(move |_| coffee("points", next.fetch_add(1, Ordering::SeqCst)))
 }
 
 /// The finisher of splitmix64: the passes are drawn, and the same each time.
@@ -161,8 +143,7 @@ fn mix(n: u64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn router_killed_between_any_two_steps_loses_nothing() {
-    let (sink, place) =
-        (Sink::start().await, Place::with_store(None, |data| json!({"disk": {"path": data, "bytes_max": "16MiB"}})));
+    let (sink, place) = (Sink::start().await, Place::new());
     sink.script("flaky", Rule::status(500).every(5).attempts_max(1));
     sink.script("picky", Rule::status(422).of_kind(KINDS[4]));
     let routes = [
@@ -171,7 +152,7 @@ async fn router_killed_between_any_two_steps_loses_nothing() {
         Route::all("picky", &sink.url("picky")).structured(),
         Route::all("large", &sink.url("large")).total_min(1_000),
     ];
-    let more = json!({"buses": {"default": {"retention": {"bytes_max": "2MiB"}}}});
+    let more = json!({});
     let program = Path::new(env!("CARGO_BIN_EXE_coffee-kill"));
     let publisher = Publisher::new(&place.url());
     let (mut chronicle, next) = (Chronicle::default(), Arc::new(AtomicU64::new(0)));
@@ -184,10 +165,10 @@ async fn router_killed_between_any_two_steps_loses_nothing() {
     for turn in 0..turns() {
         for (at, (point, most)) in POINTS.into_iter().enumerate() {
             let nth = 1 + mix(turn * 100 + at as u64) % most;
-            let (over, large) = (Arc::new(AtomicBool::new(false)), FULL_SEGMENTS.contains(&at));
+            let over = Arc::new(AtomicBool::new(false));
             let started = std::time::Instant::now();
             let mut router = place.start_to_kill(program, &routes, &more, point, nth);
-            published.push(publisher.spawn(events(&next, &over, large), 8));
+            published.push(publisher.spawn(events(&next, &over), 8));
             let replays = async {
                 if at >= FIRST_OF_REPLAYS {
                     loop {
