@@ -15,6 +15,10 @@ mod copies;
 #[path = "archive/export.rs"]
 mod export;
 
+/// Google's storage.
+#[path = "archive/google.rs"]
+mod google;
+
 /// The places that copies may lie at.
 #[path = "archive/stores.rs"]
 mod stores;

@@ -1,4 +1,4 @@
-//! Copies in a folder, over the real binary, which is killed while it copies. Goal: every acknowledged event is read
+//! Copies in a folder, over the real binary, which is killed while it copies, and in the buckets of three clouds. Goal: every acknowledged event is read
 //! back once, from here or from a copy; a damaged copy is named and hides nothing else; without a router, too.
 
 use std::{
@@ -10,7 +10,12 @@ use std::{
 use router_tests::world::process::{Place, Router};
 use serde_json::{Value, json};
 
-use super::{event, run};
+use super::{
+    buckets::{self, AZURE_ACCOUNT, AZURE_KEY},
+    event,
+    google::Google,
+    run,
+};
 
 /// What each state may take to come about.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -77,8 +82,17 @@ async fn copied(router: &Router<'_>) {
 
 /// The archive's own commands, which ask no router.
 async fn offline(args: &[&str], folder: &Path) -> (i32, String, String) {
+    from_store(args, folder.to_str().unwrap(), &[]).await
+}
+
+/// The same, at any place.
+async fn from_store(args: &[&str], place: &str, options: &[(&str, &str)]) -> (i32, String, String) {
     let mut command = tokio::process::Command::new(router_tests::world::process::binary());
-    let output = command.args(args).arg("--from-store").arg(folder).kill_on_drop(true).output();
+    command.args(args).args(["--from-store", place]);
+    for (name, value) in options {
+        command.arg("--store-option").arg(format!("{name}={value}"));
+    }
+    let output = command.kill_on_drop(true).output();
     let output = tokio::time::timeout(PATIENCE, output).await.expect("the command ends").unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
@@ -161,4 +175,48 @@ async fn a_folder_of_another_router_is_refused_by_name_and_both_go_on() {
     publish(&second, 0..50).await;
     let (exit, out, _) = run(&second, &["status"]).await;
     assert_eq!((exit, out.contains("takes no copies") && out.contains("archive.to")), (0, true), "{out}");
+}
+
+/// What is let go of is in the bucket, is read through the router, and without it.
+async fn lies_at(to: &str, options: &[(&str, &str)]) {
+    const EVENTS: usize = 1_000;
+    let (place, home) = (place(), tempfile::tempdir().unwrap());
+    let mut more = archive(Path::new(to));
+    more["archive"]["options"] = options.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+    let router = place.start_with(&[], &more).await;
+    publish(&place, 0..EVENTS).await;
+    let gone = |s: &gocoffee::admin::view::Status| {
+        s.buses.iter().any(|b| b.name.as_str() == "default" && b.first.0 > 100)
+            && s.archive.as_ref().is_some_and(|a| a.ready && a.waiting.iter().all(|w| w.segments == 0))
+    };
+    router.until("copied and let go", PATIENCE, gone).await;
+    let file = home.path().join("all.ndjson");
+    let (exit, _, err) = run(&place, &["archive", "export", "-o", file.to_str().unwrap()]).await;
+    assert_eq!(exit, 0, "{to}: {err}");
+    let once: BTreeMap<usize, usize> = (0..EVENTS).map(|id| (id, 1)).collect();
+    assert_eq!(ids(&file), once, "{to}");
+    router.kill().await;
+    let (exit, out, err) = from_store(&["archive", "verify"], to, options).await;
+    assert_eq!((exit, out.contains("nothing is wrong")), (0, true), "{to}: {out}{err}");
+    let rescued = home.path().join("rescued.ndjson");
+    let export = ["archive", "export", "-o", rescued.to_str().unwrap()];
+    let (exit, _, err) = from_store(&export, to, options).await;
+    assert_eq!(exit, 0, "{to}: {err}");
+    assert!(ids(&rescued).len() > 100, "{to}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_lie_in_the_buckets_of_three_clouds() {
+    if let Some(peer) = buckets::s3().await {
+        let key = [("aws_access_key_id", "test"), ("aws_secret_access_key", "test")];
+        let place = [("aws_endpoint", peer.url.as_str()), ("aws_region", "us-east-1")];
+        lies_at("s3://coffee/router", &[key, place].concat()).await;
+    }
+    if let Some(peer) = Google::start().await {
+        lies_at("gs://coffee/router", &[("google_service_account_key", &peer.key())]).await;
+    }
+    if let Some(peer) = buckets::azure().await {
+        let key = [("azure_storage_account_name", AZURE_ACCOUNT), ("azure_storage_account_key", AZURE_KEY)];
+        lies_at("az://coffee/router", &[&key[..], &[("azure_storage_endpoint", peer.url.as_str())]].concat()).await;
+    }
 }

@@ -1,4 +1,4 @@
-//! The same suite over a folder, S3 as moto plays it, and Azure Blob Storage as Azurite plays it. Goal: an object is
+//! The same suite over a folder, S3 as moto plays it, Google's XML API over that, and Azure Blob Storage as Azurite plays it. Goal: an object is
 //! written once, is durable and whole, is listed in order, and the copies above it are what they were.
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use router_core::shelf::{ClaimError, Error, Objects, Shelf, store_id};
 use router_objects::{Bucket, Place};
 
-use super::buckets;
+use super::{buckets, google::Google};
 
 /// What a place is told besides its address.
 type Told = BTreeMap<String, String>;
@@ -84,6 +84,15 @@ async fn s3_holds_what_the_port_promises() {
     holds("s3://coffee/router-1", &options).await;
     let missing = Shelf::new(open("s3://nowhere/x", &options)).probe().await.unwrap_err().to_string();
     assert!(missing.contains("s3://nowhere/x"), "{missing}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn google_holds_what_the_port_promises() {
+    let Some(peer) = Google::start().await else { return };
+    let options = told(&[("google_service_account_key", &peer.key())]);
+    holds("gs://coffee/router-1", &options).await;
+    let missing = Shelf::new(open("gs://nowhere/x", &options)).probe().await.unwrap_err().to_string();
+    assert!(missing.contains("gs://nowhere/x"), "{missing}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
