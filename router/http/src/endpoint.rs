@@ -126,6 +126,14 @@ impl Request {
             )),
         }
     }
+
+    /// Inflates what is gzip inside of the body, e.g. a message of gRPC: at most `bytes_max`, which count as the body's do.
+    ///
+    /// # Errors
+    /// 400 for what is no gzip, 413 past `bytes_max`, 503 when all bodies together are too many bytes.
+    pub async fn inflate(&mut self, part: &[u8], bytes_max: usize) -> Result<Bytes, Problem> {
+        inflate(part, &mut self.budget, bytes_max).await
+    }
 }
 
 impl Drop for Request {

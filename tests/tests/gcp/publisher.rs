@@ -46,7 +46,9 @@ const ARRIVES: Duration = Duration::from_secs(60);
 
 /// Publishes with Google's client; prints what each call answered, or which error it raised.
 const PYTHON: &str = r#"
-import json, sys
+import grpc, json, os, sys
+import google.pubsub_v1 as gapic
+from google.pubsub_v1.services.publisher import transports
 from google.api_core import exceptions
 from google.cloud import pubsub_v1
 topic, key = sys.argv[1], sys.argv[2]
@@ -63,6 +65,12 @@ if key == "":
         **{"ce-specversion": "1.0", "ce-id": str(n), "ce-source": "/python", "ce-type": "coffee.sold",
            "content-type": "application/json"}) for n in range(40)]
     said["ids"] = [future.result(timeout=60) for future in futures]
+    packed = grpc.insecure_channel(os.environ["PUBSUB_EMULATOR_HOST"], compression=grpc.Compression.Gzip)
+    packed = gapic.PublisherClient(transport=transports.PublisherGrpcTransport(channel=packed))
+    packed.publish(topic=topic, messages=[gapic.PubsubMessage(
+        data=json.dumps({"n": 40, "note": "coffee " * 10000}).encode(),
+        attributes={"ce-specversion": "1.0", "ce-id": "40", "ce-source": "/python", "ce-type": "coffee.sold",
+                    "content-type": "application/json"})])
     said["plain"] = publisher.publish(topic, b"hello", kind="coffee.said").result(timeout=60)
     said["broken"] = told(lambda: publisher.publish(topic, b"{}", **{"ce-specversion": "1.0"}).result(timeout=60))
     said["topic"] = told(lambda: publisher.get_topic(topic=topic).name)
@@ -126,15 +134,20 @@ async fn googles_client_for_python_publishes_unchanged() {
     assert_eq!(said["deleted"]["error"], "UNIMPLEMENTED");
     assert_eq!(said["broken"]["error"], "INVALID_ARGUMENT");
     assert!(said["broken"]["message"].as_str().unwrap().contains("ce-id"), "{said}");
-    arrived(&sink, 41, &place).await;
+    arrived(&sink, 42, &place).await;
     let journal = sink.journal();
+    let print = |id: &str| journal.iter().find(|r| *r.key.id == *id).unwrap().print;
+    let packed = format!(
+        r#"{{"specversion":"1.0","id":"40","source":"/python","type":"coffee.sold","datacontenttype":"application/json","data":{{"n": 40, "note": "{}"}}}}"#,
+        "coffee ".repeat(10_000)
+    );
+    assert_eq!(print("40"), read_json(packed.as_bytes()).unwrap().print, "it came compressed");
     for n in 0..40 {
-        let received = journal.iter().find(|r| *r.key.id == n.to_string()).unwrap();
         let sent = format!(
             r#"{{"specversion":"1.0","id":"{n}","source":"/python","type":"coffee.sold","partitionkey":"k{}","datacontenttype":"application/json","data":{{"n": {n}}}}}"#,
             n % 2
         );
-        assert_eq!(received.print, read_json(sent.as_bytes()).unwrap().print, "{n}");
+        assert_eq!(print(&n.to_string()), read_json(sent.as_bytes()).unwrap().print, "{n}");
     }
     let plain = said["plain"].as_str().unwrap();
     let received = journal.iter().find(|r| &*r.key.id == plain).unwrap();

@@ -21,6 +21,7 @@ use crate::{
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const ACCEPTED: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 /// Bytes before a message.
 const HEAD: usize = 5;
@@ -31,7 +32,19 @@ impl Publish {
     /// Answers a call of this method.
     pub(super) async fn grpc(&self, method: &str, req: &mut Request, intake: &dyn Submit) -> Result<Bytes, Refusal> {
         let body = self.read(req).await?;
-        let body = message(&body)?;
+        let body = match message(&body)? {
+            Framed::Plain(message) => message,
+            Framed::Compressed(message) => {
+                let encoding = req.headers().get(ENCODING).map_or(&b"identity"[..], HeaderValue::as_bytes);
+                if !encoding.eq_ignore_ascii_case(b"gzip") {
+                    let encoding = String::from_utf8_lossy(encoding);
+                    let message = format!("of the compressions of gRPC only gzip is taken, and this is `{encoding}`");
+                    return Err(Refusal::new(Code::Unimplemented, message));
+                }
+                let bytes_max = req.limits().batch_bytes_max;
+                req.inflate(&message, bytes_max).await.map_err(|problem| Refusal::of(&problem))?
+            }
+        };
         match method {
             "Publish" => {
                 let PublishRequest { topic, messages } = decoded(body)?;
@@ -76,20 +89,28 @@ impl From<PubsubMessage> for Message {
     }
 }
 
+/// A message as it stands in a frame.
+#[derive(Debug, PartialEq)]
+pub(super) enum Framed {
+    Plain(Bytes),
+    /// As the head's [`ENCODING`] says.
+    Compressed(Bytes),
+}
+
 /// The one message of a request.
-fn message(body: &Bytes) -> Result<Bytes, Refusal> {
+pub(super) fn message(body: &Bytes) -> Result<Framed, Refusal> {
     let broken = || Refusal::invalid("the body is no message of gRPC; let a client of Pub/Sub publish");
     let (head, rest) = body.split_at_checked(HEAD).ok_or_else(broken)?;
     let (compressed, length) = head.split_first().ok_or_else(broken)?;
-    if *compressed != 0 {
-        let message = "messages that are compressed are not taken; publish without the compression of gRPC";
-        return Err(Refusal::new(Code::Unimplemented, message));
-    }
     let length = u32::from_be_bytes(length.try_into().map_err(|_| broken())?);
     if usize::try_from(length) != Ok(rest.len()) {
         return Err(broken());
     }
-    Ok(body.slice(HEAD..))
+    match compressed {
+        0 => Ok(Framed::Plain(body.slice(HEAD..))),
+        1 => Ok(Framed::Compressed(body.slice(HEAD..))),
+        _ => Err(broken()),
+    }
 }
 
 fn decoded<T: prost::Message + Default>(message: Bytes) -> Result<T, Refusal> {
@@ -111,7 +132,7 @@ pub(super) fn answer(called: Result<Bytes, Refusal>) -> Response {
     let mut response = Response::default();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(ACCEPTED, HeaderValue::from_static("identity"));
+    headers.insert(ACCEPTED, HeaderValue::from_static("identity,gzip"));
     match called {
         Ok(message) => {
             *response.body_mut() = Full::new(message);

@@ -50,3 +50,14 @@ fn an_answer_ends_with_its_status_behind_the_message_or_in_the_head() {
     assert_eq!(bad.headers()["grpc-message"], "no 100 %25 caf%C3%A9%0A");
     assert!(bad.extensions().get::<Trailers>().is_none());
 }
+
+#[test]
+fn a_frame_holds_one_message_and_says_whether_it_is_compressed() {
+    let frame = |flag: u8, length: u8, message: &[u8]| Bytes::from([&[flag, 0, 0, 0, length], message].concat());
+    let message = || Bytes::from_static(b"xy");
+    assert_eq!(grpc::message(&frame(0, 2, b"xy")), Ok(grpc::Framed::Plain(message())));
+    assert_eq!(grpc::message(&frame(1, 2, b"xy")), Ok(grpc::Framed::Compressed(message())));
+    for broken in [frame(2, 2, b"xy"), frame(0, 3, b"xy"), frame(1, 1, b"xy"), Bytes::from_static(b"\0\0\0\0")] {
+        assert_eq!(grpc::message(&broken).unwrap_err().code, Code::InvalidArgument, "{broken:?}");
+    }
+}
