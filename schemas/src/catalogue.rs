@@ -223,7 +223,7 @@ impl Catalogue {
         }
         // An event is valid by construction.
         let Ok(doc) = Doc::parse(event.data()) else { return whole("it cannot be read".into()) };
-        if tree::too_deep(&doc.root()) {
+        if doc.levels() > DEPTH_MAX {
             return whole(format!("more than {DEPTH_MAX} levels are not judged by a schema"));
         }
         let data = Data::of(doc.root());

@@ -47,7 +47,7 @@ pub fn validate(json: &[u8]) -> Result<(), Invalid> {
 pub fn parse_into<'a>(json: &'a [u8], nodes: &'a mut Vec<Node>) -> Result<Item<'a>, Invalid> {
     nodes.clear();
     let mut reader = Reader::new(json)?;
-    reader.value(&mut Collect { nodes, open: NO_NODE })?;
+    reader.value(&mut Collect::of(nodes))?;
     reader.end()?;
     Ok(Item { text: reader.text, nodes, at: 0 })
 }
@@ -91,6 +91,7 @@ const NODES_AT_FIRST_MAX: usize = 1_024;
 pub struct Doc<'a> {
     text: &'a str,
     nodes: Vec<Node>,
+    levels: usize,
 }
 
 impl<'a> Doc<'a> {
@@ -102,9 +103,16 @@ impl<'a> Doc<'a> {
         // About as many as there are in the text of an event; more are made room for.
         let mut nodes = Vec::with_capacity((json.len() / 8).min(NODES_AT_FIRST_MAX));
         let mut reader = Reader::new(json)?;
-        reader.value(&mut Collect { nodes: &mut nodes, open: NO_NODE })?;
+        let mut collect = Collect::of(&mut nodes);
+        reader.value(&mut collect)?;
+        let levels = collect.levels;
         reader.end()?;
-        Ok(Doc { text: reader.text, nodes })
+        Ok(Doc { text: reader.text, nodes, levels })
+    }
+
+    /// Levels of arrays and objects inside each other; `[]` has one.
+    pub fn levels(&self) -> usize {
+        self.levels
     }
 
     /// The value that the whole text is.
@@ -146,9 +154,7 @@ impl<'a> Item<'a> {
 
     /// The content of a string. An escaped surrogate without its other half becomes U+FFFD.
     pub fn as_str(&self) -> Option<Cow<'a, str>> {
-        let node = self.node().filter(|n| n.kind == Kind::String)?;
-        let content = string_content(self.raw());
-        Some(if node.escaped { Cow::Owned(unescape(content).0) } else { Cow::Borrowed(content) })
+        self.node().filter(|n| n.kind == Kind::String).map(|n| n.text(self.text))
     }
 
     /// A boolean's value.
@@ -179,29 +185,22 @@ impl<'a> Item<'a> {
     /// The member of that name, the last one where it is repeated.
     pub fn get(&self, name: &str) -> Option<Item<'a>> {
         let (mut inside, mut found) = (self.inside(Kind::Object), None);
-        while let (Some(key), Some(value)) = (inside.step(), inside.step()) {
-            if key.is_string(name) {
+        while let Some((key, value)) = inside.pair() {
+            if key.is_text(self.text, name) {
                 found = Some(value);
             }
         }
         found
     }
 
-    /// Whether it is the string of this content. Most are told apart by their length.
-    fn is_string(&self, content: &str) -> bool {
-        match self.node().filter(|n| n.kind == Kind::String) {
-            Some(node) if node.escaped => self.as_str().is_some_and(|text| text == content),
-            Some(node) => {
-                (node.end - node.start) as usize == content.len() + 2 && string_content(self.raw()) == content
-            }
-            None => false,
-        }
-    }
-
-    /// How many arrays and objects there are from here on; cheap.
+    /// How many members an object has, repeated ones too; their names are not read.
     #[cfg(feature = "catalogue")]
-    pub(crate) fn containers(&self) -> usize {
-        self.nodes.iter().skip(self.at).filter(|n| matches!(n.kind, Kind::Array | Kind::Object)).count()
+    pub(crate) fn member_count(&self) -> usize {
+        let (mut inside, mut count) = (self.inside(Kind::Object), 0);
+        while inside.pair().is_some() {
+            count += 1;
+        }
+        count
     }
 
     /// What tells this value from all others of its document, while that is there.
@@ -214,25 +213,56 @@ impl<'a> Item<'a> {
         self.nodes.get(self.at)
     }
 
+    /// What lies in it. What lies in that lies there, too, so that the nodes behind are not looked at.
     fn inside(&self, kind: Kind) -> Inside<'a> {
         let end = self.node().filter(|n| n.kind == kind).map_or(0, |n| n.next as usize);
-        Inside { text: self.text, nodes: self.nodes, at: self.at + 1, end }
+        Inside { text: self.text, nodes: self.nodes.get(..end).unwrap_or_default(), at: self.at + 1 }
+    }
+}
+
+impl Node {
+    /// The content of a string.
+    fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let content = self.content(text);
+        if self.escaped { Cow::Owned(unescape(content).0) } else { Cow::Borrowed(content) }
+    }
+
+    /// The same with its escapes.
+    fn content<'a>(&self, text: &'a str) -> &'a str {
+        text.get(self.start as usize + 1..(self.end as usize).saturating_sub(1)).unwrap_or_default()
+    }
+
+    /// Whether it is the string of this content. Most are told apart by their length.
+    fn is_text(&self, text: &str, content: &str) -> bool {
+        match self.escaped {
+            true => self.text(text) == content,
+            false => (self.end - self.start) as usize == content.len() + 2 && self.content(text) == content,
+        }
     }
 }
 
 struct Inside<'a> {
     text: &'a str,
+    /// Up to the end of what is gone through.
     nodes: &'a [Node],
     at: usize,
-    end: usize,
 }
 
 impl<'a> Inside<'a> {
+    /// The next element.
     fn step(&mut self) -> Option<Item<'a>> {
-        let node = self.nodes.get(self.at).filter(|_| self.at < self.end)?;
+        let node = self.nodes.get(self.at)?;
         let item = Item { text: self.text, nodes: self.nodes, at: self.at };
         self.at = node.next as usize;
         Some(item)
+    }
+
+    /// The next member: its name and its value.
+    fn pair(&mut self) -> Option<(&'a Node, Item<'a>)> {
+        let (name, value) = (self.nodes.get(self.at)?, self.nodes.get(self.at + 1)?);
+        let item = Item { text: self.text, nodes: self.nodes, at: self.at + 1 };
+        self.at = value.next as usize;
+        Some((name, item))
     }
 }
 
@@ -254,14 +284,23 @@ impl<'a> Iterator for Members<'a> {
     type Item = (Cow<'a, str>, Item<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let name = self.0.step()?.as_str()?;
-        Some((name, self.0.step()?))
+        let (name, value) = self.0.pair()?;
+        Some((name.text(self.0.text), value))
     }
 }
 
 struct Collect<'n> {
     nodes: &'n mut Vec<Node>,
     open: u32,
+    depth: usize,
+    /// The most that were open at once.
+    levels: usize,
+}
+
+impl<'n> Collect<'n> {
+    fn of(nodes: &'n mut Vec<Node>) -> Self {
+        Collect { nodes, open: NO_NODE, depth: 0, levels: 0 }
+    }
 }
 
 /// Positions fit: [`Reader::new`] refuses longer texts, and a text has no more nodes than bytes.
@@ -280,6 +319,8 @@ impl Sink for Collect<'_> {
         let start = position(start);
         let around = std::mem::replace(&mut self.open, position(self.nodes.len()));
         self.nodes.push(Node { start, end: start, next: around, kind, escaped: false });
+        self.depth += 1;
+        self.levels = self.levels.max(self.depth);
     }
 
     fn close(&mut self, end: usize) {
@@ -289,6 +330,7 @@ impl Sink for Collect<'_> {
             node.next = next;
             node.end = position(end);
         }
+        self.depth = self.depth.saturating_sub(1);
     }
 }
 #[cfg(test)]

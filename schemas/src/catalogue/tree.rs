@@ -11,7 +11,6 @@ use jsonschema::{
 };
 use serde_json::{Number, Value};
 
-use super::DEPTH_MAX;
 use crate::doc::{Elements, Item, Kind, Members};
 
 /// The form of JSON that the validator is built for.
@@ -39,24 +38,6 @@ impl<'a> Data<'a> {
 
     fn of_kind(&self, kind: Kind) -> Option<Item<'a>> {
         self.item().filter(|item| item.kind() == kind)
-    }
-}
-
-/// Whether there are more levels than are judged.
-pub(super) fn too_deep(root: &Item<'_>) -> bool {
-    // Few containers cannot be many levels.
-    root.containers() > DEPTH_MAX && level(root, DEPTH_MAX).is_none()
-}
-
-/// What is left of the levels; none: there were too few.
-fn level(item: &Item<'_>, left: usize) -> Option<()> {
-    match item.kind() {
-        Kind::Array | Kind::Object => {
-            let left = left.checked_sub(1)?;
-            item.elements().try_for_each(|inner| level(&inner, left))?;
-            item.members().try_for_each(|(_, inner)| level(&inner, left))
-        }
-        _ => Some(()),
     }
 }
 
@@ -138,7 +119,7 @@ impl<'a> Node<'a, Tree> for Data<'a> {
     }
 }
 
-/// Built level by level: data that is judged is at most [`DEPTH_MAX`] levels deep.
+/// Built level by level: data that is judged is at most [`DEPTH_MAX`](super::DEPTH_MAX) levels deep.
 fn value(data: &Data<'_>) -> Value {
     let Data::Item(item) = data else { return data.as_string().map(Cow::into_owned).into() };
     let inner = |item| value(&Data::Item(item));
@@ -179,7 +160,7 @@ impl JsonNumber for Digits<'_> {
 
     fn is_integer(&self) -> bool {
         // Written as one, it is one; 1.0 and 1e2 are, too.
-        !self.0.contains(['.', 'e', 'E']) || jsonschema_integer(&self.to_number())
+        !self.0.bytes().any(|b| matches!(b, b'.' | b'e' | b'E')) || jsonschema_integer(&self.to_number())
     }
 }
 
@@ -194,7 +175,7 @@ impl<'a> Object<'a, Tree> for Item<'a> {
     type MembersIter = Pairs<'a>;
 
     fn len(&self) -> usize {
-        Item::members(self).count()
+        self.member_count()
     }
 
     fn get(&self, key: &Box<str>) -> Option<Data<'a>> {
