@@ -4,7 +4,7 @@
 //! | trigger | what `Data` holds | what is read |
 //! |---|---|---|
 //! | Event Grid | an object, or the same in a string | CloudEvents schema and Event Grid schema |
-//! | queue, Service Bus | a string, encoded once more | a structured CloudEvent, or an event of the schemas above |
+//! | queue, Service Bus | a string, encoded once more, or bytes as base64 | a structured CloudEvent, or an event of the schemas above |
 //! | HTTP | `{Url,Method,Query,Headers,Params,Body}` | CloudEvents in all three modes |
 //! | HTTP, forwarded (`enableForwardingHttpRequest`) | the request itself | CloudEvents in all three modes |
 //!

@@ -47,11 +47,17 @@ pub const RECORDS_MAX: usize = 10_000;
 pub async fn run<F: Function>(host: std::sync::Arc<Host<F>>) -> Result<(), lambda_runtime::Error> {
     let host = &*host;
     let handle = |event: LambdaEvent<Box<RawValue>>| async move {
-        let left = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
-        let deadline = Instant::now() + left.saturating_sub(DEADLINE_MARGIN);
-        answer(host, event.payload.get().as_bytes(), Some(deadline)).await.map_err(diagnostic)
+        let left = left(event.context.deadline(), SystemTime::now());
+        let deadline = left.map(|left| Instant::now() + left);
+        answer(host, event.payload.get().as_bytes(), deadline).await.map_err(diagnostic)
     };
     lambda_runtime::run(service_fn(handle)).await
+}
+
+/// What is left of the time that Lambda allows. A deadline that was over before the payload came is none, but a clock that
+/// is wrong, or `cargo lambda`, which says ten minutes after 1970: then the platform alone ends what takes too long.
+fn left(deadline: SystemTime, now: SystemTime) -> Option<Duration> {
+    Some(deadline.duration_since(now).ok()?.saturating_sub(DEADLINE_MARGIN))
 }
 
 fn diagnostic(failure: Failure) -> Diagnostic {
@@ -170,12 +176,18 @@ async fn http<F: Function>(host: &Host<F>, root: &Item<'_>, deadline: Option<Ins
     };
     let text = |value: &http::HeaderValue| Value::from(String::from_utf8_lossy(value.as_bytes()));
     let headers: serde_json::Map<_, _> = response.headers().iter().map(|(n, v)| (n.to_string(), text(v))).collect();
-    json!({
+    let mut answer = json!({
         "statusCode": response.status().as_u16(),
         "headers": headers,
         "body": String::from_utf8_lossy(response.body()),
         "isBase64Encoded": false,
-    })
+    });
+    // What stands for Lambda in `cargo lambda` reads no answer of that version without them.
+    let second = envelope::text(root, "version").as_deref() == Some("2.0");
+    if let Some(answer) = answer.as_object_mut().filter(|_| second) {
+        answer.insert("cookies".into(), json!([]));
+    }
+    answer
 }
 
 /// A request, and the events in it.
@@ -184,7 +196,8 @@ type Asked = (Request<Bytes>, Vec<Event>);
 /// Reads the request; `None` is one that only asks whether the function is there.
 fn http_request(root: &Item<'_>) -> Result<Option<Asked>, Failure> {
     let of_context = root.get("requestContext").and_then(|c| c.get("http"));
-    let method = envelope::text(root, "httpMethod").or_else(|| of_context.and_then(|h| envelope::text(&h, "method")));
+    // The second version has it in the context; whatever else stands beside it there says nothing.
+    let method = of_context.and_then(|h| envelope::text(&h, "method")).or_else(|| envelope::text(root, "httpMethod"));
     match method.as_deref() {
         Some("GET") => return Ok(None),
         Some("POST") => {}
@@ -206,4 +219,17 @@ fn http_request(root: &Item<'_>) -> Result<Option<Asked>, Failure> {
     *request.headers_mut() = headers;
     let events = envelope::http_events(request.headers(), request.body().clone())?;
     Ok(Some((request, events)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_that_was_over_at_the_start_is_none() {
+        let at = |ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms);
+        assert_eq!(left(at(10_000), at(7_000)), Some(Duration::from_millis(2_800)));
+        assert_eq!(left(at(10_000), at(9_900)), Some(Duration::ZERO));
+        assert_eq!(left(at(600_000), at(1_795_340_934_000)), None);
+    }
 }

@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// The ways in which an event arrives whole, attributes and data byte for byte.
-pub const FORMS: [&str; 22] = [
+pub const FORMS: [&str; 23] = [
     "local-binary",
     "local-structured",
     "local-batch",
@@ -46,6 +46,7 @@ pub const FORMS: [&str; 22] = [
     "azure-event-grid-string",
     "azure-event-grid-many",
     "azure-queue",
+    "azure-queue-bytes",
     "azure-http",
     "azure-http-forwarded",
     "lambda-direct",
@@ -71,9 +72,23 @@ pub enum Came {
 ///
 /// # Panics
 /// When a host breaks the protocol of its platform: this is for tests.
-#[expect(clippy::panic, reason = "for tests only")]
 pub async fn send<F: Function>(form: &str, settings: &[(&str, &str)], now: Timestamp, event: &Event) -> Came {
-    let sink = Sink::start().await;
+    let none = || Came::Failed("nothing was sent".to_owned());
+    send_all::<F>(form, settings, now, std::slice::from_ref(event)).await.pop().unwrap_or_else(none)
+}
+
+/// Sends events, one after the other, to one host, as [`send`] does: for a function that remembers.
+///
+/// # Panics
+/// When a host breaks the protocol of its platform: this is for tests.
+#[expect(clippy::panic, reason = "for tests only")]
+pub async fn send_all<F: Function>(
+    form: &str,
+    settings: &[(&str, &str)],
+    now: Timestamp,
+    events: &[Event],
+) -> Vec<Came> {
+    let mut sink = Sink::start().await;
     let one_way = form.contains("push")
         || ["background", "event-grid", "queue", "bridge", "sqs", "sns"].iter().any(|f| form.contains(f));
     let output = one_way.then_some((OUTPUT_URL, sink.url.as_str()));
@@ -82,21 +97,29 @@ pub async fn send<F: Function>(form: &str, settings: &[(&str, &str)], now: Times
         Ok(host) => host,
         Err(e) => panic!("{e}"),
     };
+    let mut all = Vec::new();
+    for event in events {
+        all.push(match sent(&host, form, event).await {
+            Ok(replies) if one_way => {
+                assert!(replies.is_empty(), "{form}: replies went to OUTPUT_URL and into the answer");
+                Came::Replies(sink.take())
+            }
+            Ok(replies) => Came::Replies(replies),
+            Err(said) => Came::Failed(said),
+        });
+    }
+    all
+}
+
+#[expect(clippy::panic, reason = "for tests only")]
+async fn sent<F: Function>(host: &Host<F>, form: &str, event: &Event) -> Answered {
     let (platform, way) = form.split_once('-').unwrap_or((form, ""));
-    let answered = match platform {
-        "local" => http_answer(local::respond(&host, http(way, event)).await),
-        "google" => http_answer(google::respond(&host, google::Refused::Fail, google_request(way, event)).await),
-        "azure" => azure_answer(azure::respond(&host, azure_request(way, event)).await, way),
-        "lambda" => lambda_answer(lambda::answer(&host, lambda_payload(way, event).as_bytes(), None).await, way),
+    match platform {
+        "local" => http_answer(local::respond(host, http(way, event)).await),
+        "google" => http_answer(google::respond(host, google::Refused::Fail, google_request(way, event)).await),
+        "azure" => azure_answer(azure::respond(host, azure_request(way, event)).await, way),
+        "lambda" => lambda_answer(lambda::answer(host, lambda_payload(way, event).as_bytes(), None).await, way),
         other => panic!("no platform is called {other}"),
-    };
-    match answered {
-        Ok(replies) if one_way => {
-            assert!(replies.is_empty(), "{form}: replies went to OUTPUT_URL and into the answer");
-            Came::Replies(sink.taken().await)
-        }
-        Ok(replies) => Came::Replies(replies),
-        Err(said) => Came::Failed(said),
     }
 }
 
@@ -200,6 +223,8 @@ fn azure_request(way: &str, event: &Event) -> Request<Bytes> {
         "event-grid-many" => invocation("events", &quoted(&format!("[{structured}]"))),
         // What everything but an object becomes: JSON inside of a string, a string twice.
         "queue" => invocation("item", &quoted(&quoted(&structured))),
+        // Bytes, as a binding of `dataType: binary` has them.
+        "queue-bytes" => invocation("item", &quoted(&STANDARD.encode(&structured))),
         "http" => {
             let (headers, body) = schemas::http::encode_binary(event);
             let pairs = headers.iter().map(|(n, v)| (n.to_string(), value!([text(v.as_bytes())])));
@@ -337,6 +362,11 @@ impl Sink {
 
     /// Everything that was posted so far.
     pub async fn taken(mut self) -> Vec<Event> {
+        self.take()
+    }
+
+    /// Everything that was posted since the last time.
+    fn take(&mut self) -> Vec<Event> {
         let mut all = Vec::new();
         while let Ok(events) = self.taken.try_recv() {
             all.extend(events);

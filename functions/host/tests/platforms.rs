@@ -236,6 +236,25 @@ async fn a_trigger_whose_answer_nobody_reads_is_not_worked_on_in_vain() {
 }
 
 #[tokio::test]
+async fn each_version_of_a_request_over_http_is_read_and_answered_in_its_own_way() {
+    let body = String::from_utf8(schemas::json::encode(&event("x"))).unwrap();
+    let headers = json!({"content-type": "application/cloudevents+json"});
+    let first = json!({"version": "1.0", "httpMethod": "POST", "headers": headers, "requestContext": {"stage": "s"},
+        "body": body, "isBase64Encoded": false});
+    // As `cargo lambda` sends it: a method of the first version beside that of the second.
+    let second = json!({"version": "2.0", "httpMethod": "GET", "headers": headers, "body": body, "isBase64Encoded": false,
+        "requestContext": {"http": {"method": "POST", "path": "/"}}});
+    for (payload, cookies) in [(first, Value::Null), (second, json!([]))] {
+        let answer = lambda::answer(&host(&[]), payload.to_string().as_bytes(), None).await.unwrap();
+        assert_eq!((&answer["statusCode"], &answer["cookies"]), (&json!(200), &cookies), "{answer}");
+        assert_eq!(
+            serde_json::from_str::<Value>(answer["body"].as_str().unwrap()).unwrap().as_array().unwrap().len(),
+            2
+        );
+    }
+}
+
+#[tokio::test]
 async fn envelopes_of_the_clouds_become_events() {
     let heard = async |payload: Value| {
         let host = host(&[("OUTPUT_URL", "answer")]);

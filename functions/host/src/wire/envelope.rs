@@ -183,17 +183,22 @@ fn either<'a>(item: &Item<'a>, camel: &str, snake: &str) -> Option<Cow<'a, str>>
     text(item, camel).or_else(|| text(item, snake))
 }
 
-/// Unpacks JSON that came inside of a JSON string, as often as it was packed.
+/// Unpacks JSON that came inside of a JSON string, as often as it was packed, as it is or in base64.
 #[cfg(feature = "azure")]
 pub(crate) fn unpacked(item: &Item<'_>) -> Vec<u8> {
     let mut json = item.raw().as_bytes().to_vec();
     for _ in 0..STRING_LEVELS_MAX {
-        let inner = match Doc::parse(&json).ok().and_then(|doc| doc.root().as_str().map(Cow::into_owned)) {
-            // Only what is JSON again is unpacked further: a plain text stays one.
-            Some(inner) if Doc::parse(inner.as_bytes()).is_ok() => inner,
-            _ => break,
+        let Some(inner) = Doc::parse(&json).ok().and_then(|doc| doc.root().as_str().map(Cow::into_owned)) else {
+            break;
         };
-        json = inner.into_bytes();
+        // Only what is JSON again is unpacked further: a plain text stays one.
+        json = match Doc::parse(inner.as_bytes()) {
+            Ok(_) => inner.into_bytes(),
+            Err(_) => match STANDARD.decode(inner.as_bytes()) {
+                Ok(bytes) if Doc::parse(&bytes).is_ok() => bytes,
+                _ => break,
+            },
+        };
     }
     json
 }
