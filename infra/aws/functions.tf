@@ -105,6 +105,7 @@ resource "aws_cloudwatch_log_group" "function" {
   tags              = local.tags
 }
 
+# Where the package is missing, what is there can still be destroyed.
 resource "aws_lambda_function" "this" {
   for_each                       = var.functions
   function_name                  = "${local.name}-${each.key}"
@@ -114,7 +115,7 @@ resource "aws_lambda_function" "this" {
   handler                        = "bootstrap"
   architectures                  = [var.architecture]
   filename                       = "${var.packages}/${each.key}-aws.zip"
-  source_code_hash               = filebase64sha256("${var.packages}/${each.key}-aws.zip")
+  source_code_hash               = try(filebase64sha256("${var.packages}/${each.key}-aws.zip"), null)
   memory_size                    = each.value.memory_mb
   timeout                        = each.value.timeout_seconds
   reserved_concurrent_executions = each.value.reserved_concurrency
@@ -130,6 +131,10 @@ resource "aws_lambda_function" "this" {
     precondition {
       condition     = startswith(var.output_url, "https://")
       error_message = "A function needs output_url, the https:// address of the router's source: replies have nowhere to go without it."
+    }
+    precondition {
+      condition     = fileexists("${var.packages}/${each.key}-aws.zip")
+      error_message = "The package ${each.key}-aws.zip is not in the folder packages: run `cargo xtask package ${each.key} --cloud aws`."
     }
   }
   depends_on = [aws_cloudwatch_log_group.function, aws_iam_role_policy.function]

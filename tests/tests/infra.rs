@@ -22,6 +22,10 @@ mod observe;
 #[path = "infra/terraform.rs"]
 mod terraform;
 
+/// What Terraform made, with events that flow.
+#[path = "infra/deployed.rs"]
+mod deployed;
+
 /// What runs at GitHub.
 #[path = "infra/workflows.rs"]
 mod workflows;
@@ -78,6 +82,11 @@ fn tool(name: &str) -> Option<PathBuf> {
         eprintln!("skipped: {name} is not there; `cargo xtask test` gets it where it can, or put it into PATH");
     }
     found
+}
+
+/// Whether the long forms run.
+fn is_long() -> bool {
+    std::env::var_os("GOCOFFEE_TESTS_LONG").is_some()
 }
 
 /// Runs a program in a folder of the checkout; what it said, when it failed.

@@ -79,7 +79,7 @@ pub struct Args {
     /// Package and plan, show what would be made and what of it costs, and change nothing.
     #[arg(long, conflicts_with = "drift_check")]
     dry_run: bool,
-    /// Look whether what is there is what would be made now; 2 when it is not. Changes nothing.
+    /// Package and plan, and look whether what is there is what would be made now; 2 when it is not. Changes nothing.
     #[arg(long)]
     drift_check: bool,
     /// Do not ask.
@@ -117,18 +117,20 @@ fn deploy(root: &Path, args: &Args, settings: &Settings) -> Result<Outcome, Erro
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let folder = target.join("deploy").join(&settings.environment);
     let packages = target.join("packages");
-    if args.what == What::Apply && !args.drift_check {
+    if args.what == What::Apply {
         package(root, settings, &packages)?;
+    } else if args.drift_check {
+        return Err(Error("what is to be destroyed cannot drift: leave `destroy` or --drift-check out".into()));
     }
-    layout::write(root, &folder, settings, &packages)?;
+    layout::write(root, &folder, settings)?;
     let terraform = terraform.within(&folder);
     println!("== {}: {} in {}", settings.environment, settings.clouds_in_words(), folder.display());
     terraform.init()?;
-    if args.drift_check {
-        return Ok(if terraform.drifted()? { Outcome::Drift } else { Outcome::Done });
-    }
     let changes = terraform.plan(args.what == What::Destroy)?;
     print!("{}", terraform::table(&changes));
+    if args.drift_check {
+        return Ok(if changes.is_empty() { Outcome::Done } else { Outcome::Drift });
+    }
     if args.dry_run {
         println!("nothing was changed");
         return Ok(Outcome::Done);
@@ -163,6 +165,7 @@ fn package(root: &Path, settings: &Settings, packages: &Path) -> Result<(), Erro
     for (function, cloud) in settings.packages()? {
         let file = packages.join(format!("{function}-{}.zip", cloud.name()));
         if file.is_file() {
+            println!("== package: {} is there; remove it to have it made anew", file.display());
             continue;
         }
         println!("== package: {function} for {}", cloud.name());
@@ -186,7 +189,7 @@ fn agreed(what: What, settings: &Settings) -> Result<bool, Error> {
     }
     let question = match what {
         What::Apply => format!("Apply this to {environment}? [yes/no] "),
-        What::Destroy => format!("Destroy {environment}, with its archive? Write its name: "),
+        What::Destroy => format!("Destroy {environment}, with {}? Write its name: ", settings.lost_in_words()),
     };
     print!("{question}");
     std::io::stdout().flush().map_err(|e| Error(e.to_string()))?;

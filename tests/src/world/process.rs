@@ -205,7 +205,14 @@ impl Place {
 
     /// Starts the binary with a configuration as somebody wrote it, and waits until it is ready.
     pub async fn start_written(&self, config: &str) -> Router<'_> {
-        let mut router = self.spawn_written(tokio::process::Command::new(binary()), config);
+        self.start_written_with(config, &[]).await
+    }
+
+    /// The same with what its environment says.
+    pub async fn start_written_with(&self, config: &str, env: &[(&str, String)]) -> Router<'_> {
+        let mut command = tokio::process::Command::new(binary());
+        command.envs(env.iter().map(|(name, value)| (name, value)));
+        let mut router = self.spawn_written(command, config);
         router.ready(&[200]).await;
         router
     }

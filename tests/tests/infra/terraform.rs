@@ -3,7 +3,6 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::{Duration, Instant},
 };
 
 use function_host::Function;
@@ -26,13 +25,15 @@ const CLOUDS: [&str; 3] = ["aws", "gcp", "azure"];
 const PROVIDERS: &str = "tests/tests/infra/providers.py";
 
 /// Terraform, with a CLI configuration that knows where providers lie on this machine.
-struct Terraform {
-    program: PathBuf,
-    configuration: Option<PathBuf>,
+pub struct Terraform {
+    pub program: PathBuf,
+    pub configuration: Option<PathBuf>,
+    /// What else its environment says.
+    pub env: Vec<(&'static str, String)>,
 }
 
 impl Terraform {
-    fn find() -> Option<Terraform> {
+    pub fn find() -> Option<Terraform> {
         let program = tool("terraform")?;
         let configuration = mirror().map(|mirror| {
             let file = target().join("tools/terraform.rc");
@@ -41,12 +42,25 @@ impl Terraform {
             fs::write(&file, rc).unwrap();
             file
         });
-        Some(Terraform { program, configuration })
+        Some(Terraform { program, configuration, env: Vec::new() })
     }
 
-    fn run(&self, folder: &Path, args: &[&str]) -> Result<String, String> {
+    /// The same where a mirror has the AWS provider; `None` is told in one line.
+    pub fn with_aws() -> Option<Terraform> {
+        let found = Terraform::find()?;
+        if found.configuration.is_none() {
+            eprintln!(
+                "skipped: there is no mirror with the AWS provider; `terraform init && terraform validate` in infra/aws tries it"
+            );
+            return None;
+        }
+        Some(found)
+    }
+
+    pub fn run(&self, folder: &Path, args: &[&str]) -> Result<String, String> {
         let mut command = Command::new(&self.program);
         command.args(args).current_dir(folder).env("TF_IN_AUTOMATION", "1").env("TF_INPUT", "0");
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         match &self.configuration {
             Some(file) => command.env("TF_CLI_CONFIG_FILE", file),
             // One that names a file that is not there is a warning in each answer.
@@ -70,7 +84,8 @@ fn mirror() -> Option<PathBuf> {
     usual.into_iter().chain(opt).find(|folder| folder.join("registry.terraform.io/hashicorp/aws").is_dir())
 }
 
-fn copy(from: &Path, to: &Path) {
+/// Copies the files of a module.
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
@@ -196,8 +211,6 @@ fn every_argument_is_one_of_the_providers_and_a_typo_is_found() {
 
 /// What stands for a module of a cloud where its provider is not to be had: its variables, and outputs like its own.
 fn stand_in(cloud: &str, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    fs::write(to.join("variables.tf"), text(format!("infra/{cloud}/variables.tf"))).unwrap();
     let own = match cloud {
         "aws" => {
             r#"{ sources = { aws = { eventbridge = { queue_url = "https://sqs.us-east-1.amazonaws.com/1/router" } } },
@@ -215,11 +228,20 @@ fn stand_in(cloud: &str, to: &Path) {
                      endpoint = "https://t.westeurope-1.eventgrid.azure.net/api/events", entra = { client_id = "c" } } } } }"#
         }
     };
+    played(cloud, own, to);
+}
+
+/// The same with this for its part of the configuration.
+pub fn played(cloud: &str, own: &str, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    fs::write(to.join("variables.tf"), text(format!("infra/{cloud}/variables.tf"))).unwrap();
     let outputs = text(format!("infra/{cloud}/outputs.tf"));
     let names = outputs.lines().filter_map(|line| line.strip_prefix("output \"")?.split('"').next());
-    let outputs: String = names
-        .map(|name| format!("output \"{name}\" {{\n  value = {}\n}}\n", if name == "gocoffee" { own } else { "null" }))
-        .collect();
+    let value = |name: &str| match name {
+        "gocoffee" => own,
+        _ => "null",
+    };
+    let outputs: String = names.map(|name| format!("output \"{name}\" {{\n  value = {}\n}}\n", value(name))).collect();
     fs::write(to.join("outputs.tf"), outputs).unwrap();
 }
 
@@ -324,31 +346,9 @@ fn any_clouds_compose_and_give_a_configuration_that_check_takes() {
     assert!(said.contains("Enable at least one cloud"), "{said}");
 }
 
-/// The deploy command on this checkout.
-fn deploy(terraform: &Terraform, target: &Path, env: &[(&str, &str)], args: &[&str]) -> (i32, String) {
-    let mut command = Command::new(super::target().join("debug/xtask"));
-    command.arg("deploy").args(args).env("CARGO_TARGET_DIR", target).env("TERRAFORM", &terraform.program);
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_") || name.starts_with("ENABLE_")) {
-        command.env_remove(name);
-    }
-    command.envs(env.iter().copied());
-    if let Some(file) = &terraform.configuration {
-        command.env("TF_CLI_CONFIG_FILE", file);
-    }
-    let output = command.output().expect("xtask is built by the test command");
-    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    (output.status.code().unwrap_or(-1), said)
-}
-
 #[test]
 fn aws_alone_is_laid_out_and_valid() {
-    let Some(terraform) = Terraform::find() else { return };
-    if terraform.configuration.is_none() {
-        eprintln!(
-            "skipped: there is no mirror with the AWS provider; `terraform init && terraform validate` in infra/aws tries it"
-        );
-        return;
-    }
+    let Some(terraform) = Terraform::with_aws() else { return };
     let folder = tempfile::tempdir().unwrap();
     copy(&root().join("infra/aws"), folder.path());
     terraform.run(folder.path(), &["init", "-backend=false", "-no-color"]).unwrap();
@@ -356,100 +356,4 @@ fn aws_alone_is_laid_out_and_valid() {
     let wrong = text("infra/aws/events.tf").replace("visibility_timeout_seconds", "visibility_timeout");
     fs::write(folder.path().join("events.tf"), wrong).unwrap();
     terraform.run(folder.path(), &["validate", "-no-color"]).expect_err("a typo is found");
-}
-
-/// What stands for AWS, on a free port; ended with the test.
-struct Moto(std::process::Child, String);
-
-impl Moto {
-    fn start() -> Option<Moto> {
-        let program = tool("moto_server")?;
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut command = Command::new(program);
-        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
-        let child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
-        let moto = Moto(child, format!("127.0.0.1:{port}"));
-        let end = Instant::now() + Duration::from_secs(120);
-        while std::net::TcpStream::connect(&moto.1).is_err() {
-            assert!(Instant::now() < end, "moto does not listen");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        Some(moto)
-    }
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ended = self.0.kill().and_then(|()| self.0.wait());
-    }
-}
-
-/// An archive with a file `bootstrap` of one byte, which nobody runs here.
-const PACKAGE: &[u8] =
-    b"PK\x03\x04\x14\x00\x00\x00\x00\x00\x00\x00!\x00\x83\x16\xdc\x8c\x01\x00\x00\x00\x01\x00\x00\x00\
-\t\x00\x00\x00bootstrapxPK\x01\x02\x14\x03\x14\x00\x00\x00\x00\x00\x00\x00!\x00\x83\x16\xdc\x8c\x01\x00\x00\x00\x01\
-\x00\x00\x00\t\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x80\x01\x00\x00\x00\x00bootstrapPK\x05\x06\x00\x00\
-\x00\x00\x01\x00\x01\x007\x00\x00\x00(\x00\x00\x00\x00\x00";
-
-/// Goal: what is deployed to AWS is taken by something that behaves like it, is then as it was made, and goes away again.
-#[test]
-fn aws_is_deployed_does_not_drift_and_is_destroyed() {
-    if std::env::var_os("GOCOFFEE_TESTS_LONG").is_none() {
-        return;
-    }
-    let Some(terraform) = Terraform::find().filter(|t| t.configuration.is_some()) else { return };
-    let Some(moto) = Moto::start() else { return };
-    let xtask = target().join("debug/xtask");
-    if !xtask.is_file() {
-        eprintln!("skipped: {} is not built", xtask.display());
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let packages = folder.path().join("packages");
-    fs::create_dir(&packages).unwrap();
-    fs::write(packages.join("order-processor-aws.zip"), PACKAGE).unwrap();
-    let write = |name: &str, value: Value| {
-        let file = folder.path().join(name);
-        fs::write(&file, value.to_string()).unwrap();
-        file.to_str().unwrap().to_owned()
-    };
-    let settings = write("settings.json", json!({"functions": {"order-processor": {}}}));
-    let backend = write("backend.json", json!({"local": {"path": folder.path().join("state")}}));
-    let endpoint = format!("http://{}", moto.1);
-    let env = [
-        ("AWS_ENDPOINT_URL", endpoint.as_str()),
-        ("AWS_ACCESS_KEY_ID", "test"),
-        ("AWS_SECRET_ACCESS_KEY", "test"),
-        ("AWS_REGION", "us-east-1"),
-        ("AWS_EC2_METADATA_DISABLED", "true"),
-    ];
-    let common = ["--environment", "test", "--enable-aws", "--output-url", "https://router.example.com/events"];
-    let files = ["--settings", &settings, "--backend", &backend];
-    let run = |args: &[&str]| deploy(&terraform, folder.path(), &env, &[args, &common, &files].concat());
-
-    let (code, said) = run(&["--dry-run"]);
-    assert!(code == 0 && said.contains("paid for by request") && said.contains("nothing was changed"), "{said}");
-    let (code, said) = run(&[]);
-    assert!(code == 1 && said.contains("say --yes"), "nobody can be asked: {said}");
-    let (code, said) = run(&["--yes"]);
-    assert_eq!(code, 0, "{said}");
-    let yaml = fs::read_to_string(folder.path().join("deploy/test/gocoffee.yaml")).unwrap();
-    assert!(yaml.contains("go-coffee-test-router"), "{yaml}");
-    let loaded = config::load("gocoffee.yaml", &known(&yaml).0);
-    assert_eq!(loaded.report.errors(), 0, "{}", loaded.report.to_text(false));
-    // Moto writes the policies of queues with spaces that AWS does not write; what hangs on a queue is planned with it.
-    let (code, said) = run(&["--drift-check"]);
-    let changes = said.lines().filter_map(|line| line.trim_start().strip_prefix("# "));
-    let changes = changes.filter(|line| line.contains(" will be ") || line.contains(" must be "));
-    let of_moto = |line: &str| {
-        (line.contains(".aws_sqs_queue") && line.ends_with("will be updated in-place"))
-            || line.ends_with("will be read during apply")
-    };
-    let drift: Vec<&str> = changes.filter(|line| !of_moto(line)).collect();
-    assert!(drift.is_empty() && (code == 0 || code == 2), "{drift:?}: {said}");
-    let (code, said) = run(&["destroy", "--yes"]);
-    assert_eq!(code, 0, "{said}");
-    let (code, _) = run(&["--drift-check"]);
-    assert_eq!(code, 2, "what is gone is told");
 }

@@ -11,8 +11,11 @@ use super::{
 };
 use crate::Error;
 
+/// The packages, seen from the folder. Terraform keeps the path: one that names this machine would be a change at another.
+const PACKAGES: &str = "../../packages";
+
 /// Writes it anew; what Terraform has downloaded there stays.
-pub fn write(root: &Path, folder: &Path, settings: &Settings, packages: &Path) -> Result<(), Error> {
+pub fn write(root: &Path, folder: &Path, settings: &Settings) -> Result<(), Error> {
     let infra = root.join("infra");
     for module in ["modules/event-orchestration", "modules/serverless-orchestrator"] {
         copy(&infra.join(module), &folder.join(module))?;
@@ -26,15 +29,15 @@ pub fn write(root: &Path, folder: &Path, settings: &Settings, packages: &Path) -
     }
     let state = root.join(".deploy").join(format!("{}.tfstate", settings.environment));
     let backend = settings.backend.clone().unwrap_or_else(|| json!({"local": {"path": state}}));
-    let main = main(settings, packages, &backend);
+    let main = main(settings, &backend);
     write_file(&folder.join("main.tf.json"), &format!("{main:#}\n"))
 }
 
 /// The root.
-fn main(settings: &Settings, packages: &Path, backend: &Value) -> Value {
+fn main(settings: &Settings, backend: &Value) -> Value {
     let mut module = settings.arguments.clone();
     module.insert("source".into(), json!("./modules/serverless-orchestrator"));
-    module.entry("packages").or_insert_with(|| json!(packages));
+    module.entry("packages").or_insert_with(|| json!(PACKAGES));
     let outputs = ["gocoffee_yaml", "identities", "archives", "functions", "dead_letters"];
     let outputs = outputs.map(|name| (name.to_owned(), json!({"value": format!("${{module.platform.{name}}}")})));
     let mut providers = Map::new();

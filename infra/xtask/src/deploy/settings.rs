@@ -152,6 +152,14 @@ impl Settings {
         Ok(self.functions()?.into_iter().filter(|(_, cloud)| *cloud != Cloud::Gcp).collect())
     }
 
+    /// What a destruction takes along: buckets that are not empty stay, an account at Azure goes with what is in it.
+    pub fn lost_in_words(&self) -> &'static str {
+        match self.clouds.contains(&Cloud::Azure) {
+            true => "what is in its queues, and with the archive at Azure",
+            false => "what is in its queues (an archive that is not empty stays, and is to be emptied by hand)",
+        }
+    }
+
     pub fn clouds_in_words(&self) -> String {
         self.clouds.iter().map(|cloud| cloud.name()).collect::<Vec<_>>().join(", ")
     }

@@ -115,22 +115,6 @@ impl Terraform {
         }
     }
 
-    /// Whether what is there differs from what would be made now.
-    pub fn drifted(&self) -> Result<bool, Error> {
-        match self.shown(&[
-            "plan",
-            "-input=false",
-            "-no-color",
-            "-compact-warnings",
-            "-refresh-only",
-            "-detailed-exitcode",
-        ])? {
-            0 => Ok(false),
-            2 => Ok(true),
-            _ => Err(Error("drift cannot be told: see above".into())),
-        }
-    }
-
     /// What came out.
     pub fn outputs(&self) -> Result<Value, Error> {
         self.read(&["output", "-json"])
