@@ -59,8 +59,9 @@ data "aws_iam_policy_document" "router" {
     resources = [aws_cloudwatch_event_bus.this.arn]
   }
   statement {
+    # In a bucket with versions a delete takes nothing away for 30 days; `check --connect` and `age_max` ask for it.
     sid       = "Archive"
-    actions   = ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"]
+    actions   = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
     resources = ["${aws_s3_bucket.archive.arn}/segments/*"]
   }
   statement {

@@ -19,8 +19,11 @@ output "identity" {
 }
 
 output "archive" {
-  description = "The bucket of the archive, as a URL."
-  value       = "s3://${aws_s3_bucket.archive.bucket}"
+  description = "What `archive` of the router's configuration says to use the bucket."
+  value = {
+    to      = "s3://${aws_s3_bucket.archive.bucket}/segments"
+    options = { aws_region = data.aws_region.this.name }
+  }
 }
 
 output "functions" {

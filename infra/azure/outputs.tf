@@ -28,8 +28,11 @@ output "identity" {
 }
 
 output "archive" {
-  description = "The container of the archive, as a URL."
-  value       = "az://${azurerm_storage_account.this.name}/${azurerm_storage_container.archive.name}"
+  description = "What `archive` of the router's configuration says to use the container."
+  value = {
+    to      = "az://${azurerm_storage_container.archive.name}/segments"
+    options = { azure_storage_account_name = azurerm_storage_account.this.name }
+  }
 }
 
 output "functions" {

@@ -47,14 +47,18 @@ resource "google_pubsub_topic_iam_member" "router_function" {
 }
 
 resource "google_storage_bucket_iam_member" "router" {
-  for_each = toset(["roles/storage.objectCreator", "roles/storage.objectViewer"])
+  for_each = toset(["roles/storage.objectUser"])
   bucket   = google_storage_bucket.archive.name
   role     = each.key
   member   = google_service_account.router.member
 
   condition {
-    title      = "segments"
-    expression = "resource.name.startsWith(\"projects/_/buckets/${google_storage_bucket.archive.name}/objects/segments/\")"
+    title = "segments"
+    # A listing is of the bucket: what it asks for is in an attribute of its own.
+    expression = join(" || ", [
+      "resource.name.startsWith(\"projects/_/buckets/${google_storage_bucket.archive.name}/objects/segments/\")",
+      "api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"segments/\")",
+    ])
   }
 }
 

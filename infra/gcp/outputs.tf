@@ -20,8 +20,8 @@ output "identity" {
 }
 
 output "archive" {
-  description = "The bucket of the archive, as a URL."
-  value       = "gs://${google_storage_bucket.archive.name}"
+  description = "What `archive` of the router's configuration says to use the bucket."
+  value       = { to = "gs://${google_storage_bucket.archive.name}/segments" }
 }
 
 output "functions" {

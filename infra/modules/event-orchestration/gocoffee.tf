@@ -25,11 +25,15 @@ locals {
     [for type in local.taken[cloud] : type if !var.mirror],
   ) }
   to_buses = merge([for cloud in local.clouds : {
-    for bus in local.buses : "${replace(bus, "default", "web")}-to-${cloud}" => {
-      bus    = bus
-      filter = { pattern = { type = local.wanted[cloud] } }
-      to     = local.bus_of[cloud]
-    } if bus != "from-${cloud}" && length(local.wanted[cloud]) > 0
+    # Pub/Sub alone keeps an order; elsewhere one would cost speed and be lost behind the bus.
+    for bus in local.buses : "${replace(bus, "default", "web")}-to-${cloud}" => merge(
+      {
+        bus    = bus
+        filter = { pattern = { type = local.wanted[cloud] } }
+        to     = local.bus_of[cloud]
+      },
+      cloud == "gcp" ? { order = "partitionkey" } : {},
+    ) if bus != "from-${cloud}" && length(local.wanted[cloud]) > 0
   }]...)
 
   # At Google the router chooses the function's topic, also for what came in there.
@@ -54,9 +58,12 @@ locals {
 
   gocoffee = merge(
     {
+      # In gocoffeehops: the routers of two environments are two.
+      router = { id = "${var.project_name}-${var.environment}" }
       listen = "127.0.0.1:8080"
       store  = { disk = { path = "./data" } }
     },
+    var.archive_in == null ? {} : { archive = local.made[var.archive_in].archive },
     var.router,
     {
       buses   = { for bus in local.buses : bus => {} }

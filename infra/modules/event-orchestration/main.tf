@@ -74,6 +74,10 @@ resource "terraform_data" "placed" {
       error_message = "Every function is in a cloud that is enabled: ${join(", ", [for name, function in var.functions : "${name} (${function.cloud})" if !local.enabled[function.cloud]])}."
     }
     precondition {
+      condition     = var.archive_in == null || contains(local.clouds, coalesce(var.archive_in, "none"))
+      error_message = "archive_in is a cloud that is enabled: ${join(", ", local.clouds)}."
+    }
+    precondition {
       condition     = !var.enable_gcp || var.gcp_project_id != ""
       error_message = "enable_gcp needs gcp_project_id."
     }

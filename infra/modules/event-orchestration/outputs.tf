@@ -9,7 +9,7 @@ output "identities" {
 }
 
 output "archives" {
-  description = "Where the archive is, by cloud."
+  description = "What `archive` of the router's configuration says, by cloud."
   value       = { for cloud in local.clouds : cloud => local.made[cloud].archive }
 }
 

@@ -25,6 +25,7 @@ module "events" {
   images                    = var.images
   output_url                = var.output_url
   archive_days              = var.archive_days
+  archive_in                = var.archive_in
   aws_router_oidc           = var.aws_router_oidc
   gcp_project_id            = var.gcp_project_id
   gcp_region                = var.gcp_region

@@ -9,7 +9,7 @@ output "identities" {
 }
 
 output "archives" {
-  description = "Where the archive is, by cloud."
+  description = "What `archive` of the router's configuration says, by cloud."
   value       = module.events.archives
 }
 

@@ -81,6 +81,12 @@ variable "archive_days" {
   default     = 365
 }
 
+variable "archive_in" {
+  description = "The cloud that the router's configuration copies sealed segments to. Null: it copies none."
+  type        = string
+  default     = null
+}
+
 variable "aws_router_oidc" {
   description = "See router_oidc of infra/aws."
   type        = object({ provider_arn = string, issuer = string, subject = string })

@@ -237,8 +237,11 @@ pub fn played(cloud: &str, own: &str, to: &Path) {
     fs::write(to.join("variables.tf"), text(format!("infra/{cloud}/variables.tf"))).unwrap();
     let outputs = text(format!("infra/{cloud}/outputs.tf"));
     let names = outputs.lines().filter_map(|line| line.strip_prefix("output \"")?.split('"').next());
-    let value = |name: &str| match name {
-        "gocoffee" => own,
+    let value = |name: &str| match (name, cloud) {
+        ("gocoffee", _) => own,
+        ("archive", "aws") => r#"{ to = "s3://b/segments", options = { aws_region = "us-east-1" } }"#,
+        ("archive", "gcp") => r#"{ to = "gs://b/segments" }"#,
+        ("archive", _) => r#"{ to = "az://archive/segments", options = { azure_storage_account_name = "a" } }"#,
         _ => "null",
     };
     let outputs: String = names.map(|name| format!("output \"{name}\" {{\n  value = {}\n}}\n", value(name))).collect();
@@ -291,6 +294,7 @@ fn any_clouds_compose_and_give_a_configuration_that_check_takes() {
           gcp_project_id            = "p"
           azure_resource_group_name = "g"
           output_url                = "https://router.example.com/events"
+          archive_in                = var.mirror ? (var.aws ? "aws" : var.gcp ? "gcp" : "azure") : null
           functions = {
             order-processor         = {}
             defi-scanner            = { cloud = var.gcp ? "gcp" : null }
@@ -318,6 +322,8 @@ fn any_clouds_compose_and_give_a_configuration_that_check_takes() {
         let loaded = config::load("gocoffee.yaml", &yaml);
         assert_eq!(loaded.report.errors(), 0, "{args:?}: {}", loaded.report.to_text(false));
         let config = loaded.config.unwrap();
+        assert_eq!(config.archive.is_some(), mirror);
+        assert_eq!(config.router.id.as_ref().map(|id| id.as_str()), Some("go-coffee-test"));
         assert_eq!(config.tests.len(), 3, "each function has a test, and they hold");
         // Nothing goes back to where it came from.
         for (name, route) in &config.routes {
@@ -325,6 +331,8 @@ fn any_clouds_compose_and_give_a_configuration_that_check_takes() {
             assert!(name.starts_with(&bus.replace("default", "web")), "{name} reads {bus}");
             let to = name.split("-to-").nth(1).unwrap();
             assert!(bus != format!("from-{to}"), "{name}");
+            // Behind the others no order is kept.
+            assert_eq!(route.order.is_some(), to == "gcp", "{name}");
         }
         let count = u32::count_ones(clouds) as usize;
         let mirrored = if mirror { count * count } else { 0 };
