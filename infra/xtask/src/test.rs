@@ -47,7 +47,7 @@ pub fn run(root: &Path, long: bool) -> ExitCode {
             Tally { passed: 0, failed: 1 }
         }
         None => {
-            crate::tools::provide(root);
+            crate::tools::provide(root, long);
             let nextest = works("cargo", &["nextest", "--version"]);
             run_all(&Runner { root, long, nextest, clients: clients::provide(root) })
         }

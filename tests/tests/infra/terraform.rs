@@ -9,7 +9,7 @@ use function_host::Function;
 use gocoffee::config;
 use serde_json::{Value, json};
 
-use super::{files, root, run, target, text, tool};
+use super::{document, files, is_long, root, run, target, text, tool};
 
 /// The modules, by folder.
 const MODULES: [&str; 5] = [
@@ -364,4 +364,51 @@ fn aws_alone_is_laid_out_and_valid() {
     let wrong = text("infra/aws/events.tf").replace("visibility_timeout_seconds", "visibility_timeout");
     fs::write(folder.path().join("events.tf"), wrong).unwrap();
     terraform.run(folder.path(), &["validate", "-no-color"]).expect_err("a typo is found");
+}
+
+/// The checks of checkov that something under a folder fails.
+fn careless(checkov: &Path, frameworks: &[&str], folder: &Path) -> BTreeSet<String> {
+    let output = Command::new(checkov)
+        .args(["--skip-download", "--quiet", "--compact", "--output", "json", "--framework"])
+        .args(frameworks)
+        .arg("--directory")
+        .arg(folder)
+        // It would ask whether there is a newer one.
+        .env("CKV_SKIP_PACKAGE_UPDATE_CHECK", "true")
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let all: Value = serde_json::from_str(&said).unwrap_or_else(|e| panic!("{e}: {said}"));
+    let all = all.as_array().cloned().unwrap_or_else(|| vec![all]);
+    assert_eq!(all.len(), frameworks.len(), "{said}");
+    let mut failed = BTreeSet::new();
+    for one in &all {
+        let summary = &one["summary"];
+        assert_eq!(summary["parsing_errors"], 0, "{summary}");
+        assert!(summary["passed"].as_u64().unwrap() >= 20, "{summary}");
+        let found = one["results"]["failed_checks"].as_array().unwrap().iter();
+        failed.extend(found.map(|check| check["check_id"].as_str().unwrap().to_owned()));
+    }
+    failed
+}
+
+/// Goal: nothing is careless but what is listed with its reason, and nothing is listed that is not.
+#[test]
+fn checkov_finds_what_is_listed_with_a_reason_and_nothing_else() {
+    if !is_long() {
+        return;
+    }
+    let Some(checkov) = tool("checkov") else { return };
+    let listed = document("infra/checkov.yaml")["skip-check"].clone();
+    let listed = listed.as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned());
+    let (of_kubernetes, others): (BTreeSet<_>, BTreeSet<_>) = listed.partition(|id| id.starts_with("CKV_K8S_"));
+    assert_eq!(careless(&checkov, &["terraform", "dockerfile"], &root().join("infra")), others);
+    let Some(kubectl) = tool("kubectl") else { return };
+    // checkov passes over folders whose names begin with a dot, as those of temporary files do.
+    let folder = tempfile::Builder::new().prefix("rendered-").tempdir().unwrap();
+    for environment in ["development", "staging", "production"] {
+        let rendered = run(&kubectl, "infra/kubernetes/argocd", &["kustomize", environment]).unwrap();
+        fs::write(folder.path().join(format!("{environment}.yaml")), rendered).unwrap();
+    }
+    assert_eq!(careless(&checkov, &["kubernetes"], folder.path()), of_kubernetes);
 }

