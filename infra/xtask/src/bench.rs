@@ -8,6 +8,7 @@
 //! | [`intake`] | how far is the intake from a server that only answers? | held |
 //! | [`flow`] | how far is the way through from a server that only syncs and posts? | held |
 //! | [`redis`] | how far is Redis, which syncs each append as well? | held |
+//! | [`rabbit`] | how far is RabbitMQ, publish to consume? | held |
 //! | [`restart`] | how long until ready after `kill -9` with a long log? | printed |
 //! | [`start`] | how soon does a function answer, beside Google's frameworks? | held |
 //! | [`handlers`] | what do a schema and a handler take for one event? | held |
@@ -38,6 +39,9 @@ mod log;
 
 /// Beside Redis.
 mod redis;
+
+/// Beside RabbitMQ.
+mod rabbit;
 
 /// Killed with a long log, and started again.
 mod restart;
@@ -92,6 +96,7 @@ enum Name {
     Intake,
     Flow,
     Redis,
+    Rabbit,
     Outage,
     Restart,
     Match,
@@ -141,6 +146,7 @@ fn processes(world: &World, args: &Args, table: &mut Table) -> Result<(), Error>
         (Name::Intake, intake::run),
         (Name::Flow, flow::run),
         (Name::Redis, redis::run),
+        (Name::Rabbit, rabbit::run),
         (Name::Outage, outage::run),
         (Name::Restart, restart::run),
     ] {

@@ -70,16 +70,49 @@ pub struct Redis {
 
 /// Gets Redis for the benchmark, under `TARGET/tools`.
 pub fn redis() -> Result<Redis, String> {
+    let folder = unpacked("redis", &["redis-server", "redis-tools", "libjemalloc2", "liblzf1"])?;
+    let libraries = folder.join("usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
+    Ok(Redis { programs: folder.join("usr/bin"), libraries })
+}
+
+/// RabbitMQ, out of Debian's packages.
+pub struct RabbitMq {
+    /// Where Erlang's programs are.
+    pub erlang: PathBuf,
+    /// What starts a server.
+    pub server: PathBuf,
+}
+
+/// Gets RabbitMQ for the benchmark, under `TARGET/tools`.
+pub fn rabbitmq() -> Result<RabbitMq, String> {
+    const ERLANG: &str = "base asn1 crypto eldap ftp inets mnesia os-mon parsetools public-key runtime-tools snmp ssl \
+                          syntax-tools tftp tools xmerl";
+    let erlang: Vec<String> = ERLANG.split_whitespace().map(|part| format!("erlang-{part}")).collect();
+    let packages: Vec<&str> = erlang.iter().map(String::as_str).chain(["libsctp1", "rabbitmq-server"]).collect();
+    let folder = unpacked("rabbitmq", &packages)?;
+    // Debian's script knows one place for Erlang, and no variable that names another.
+    let (root, script) = (folder.join("usr/lib/erlang"), folder.join("usr/lib/erlang/bin/erl"));
+    let failed = |e: std::io::Error| format!("{}: {e}", script.display());
+    let text = fs::read_to_string(&script).map_err(failed)?;
+    let moved = text.replace("ROOTDIR=/usr/lib/erlang\n", &format!("ROOTDIR='{}'\n", root.display()));
+    fs::write(&script, moved).map_err(failed)?;
+    let versions = folder.join("usr/lib/rabbitmq/lib");
+    let mut versions = fs::read_dir(&versions).map_err(|e| format!("{}: {e}", versions.display()))?;
+    let version = versions.next().and_then(Result::ok).ok_or("the package has no version of RabbitMQ")?;
+    Ok(RabbitMq { erlang: root.join("bin"), server: version.path().join("sbin/rabbitmq-server") })
+}
+
+/// Packages of Debian for a benchmark, in a folder of `TARGET/tools`.
+fn unpacked(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
     let exe = std::env::current_exe().map_err(|e| e.to_string())?;
-    let folder = exe.ancestors().nth(2).ok_or("this program is in no target folder")?.join("tools/redis");
-    for package in ["redis-server", "redis-tools", "libjemalloc2", "liblzf1"] {
+    let folder = exe.ancestors().nth(2).ok_or("this program is in no target folder")?.join("tools").join(name);
+    for package in packages {
         if !folder.join("packages").is_dir() || downloaded(&folder.join("packages"), package).is_err() {
             eprintln!("== tools: unpacking {package} under {}", folder.display());
             unpack(&folder, package)?;
         }
     }
-    let libraries = folder.join("usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
-    Ok(Redis { programs: folder.join("usr/bin"), libraries })
+    Ok(folder)
 }
 
 fn python(folder: &Path, packages: &[&str]) -> Result<(), String> {

@@ -1,6 +1,6 @@
 //! From a publisher through the router to sinks, each event durable on the way.
 //!
-//! - One event a request, in and out, at a rate: from when it was to be sent until it came, beside a bare server
+//! - One event a request, in and out, at a rate and at half of it: from when it was to be sent until it came, beside a bare server
 //!   that parses, syncs and posts, in turn.
 //! - 100 events a request, in and out, as fast as they go.
 //! - The same to 1, 10 and 100 routes, each with a target of its own.
@@ -39,7 +39,9 @@ const STUCK: Duration = Duration::from_secs(60);
 
 /// See the module.
 pub fn run(world: &World, args: &Args, table: &mut Table) -> Result<(), Error> {
-    offered(world, args, table)?;
+    for rate in [RATE / 2, RATE] {
+        offered(world, args, rate, table)?;
+    }
     let batched = batched(world, args, table)?;
     for routes in [10, 100] {
         fan_out(world, args, routes, batched, table)?;
@@ -54,15 +56,15 @@ struct Offered {
     took_ms: (f64, f64),
 }
 
-fn offered(world: &World, args: &Args, table: &mut Table) -> Result<(), Error> {
-    let (events, rounds) = (args.events / 5, if args.long { 5 } else { 3 });
+fn offered(world: &World, args: &Args, rate: u64, table: &mut Table) -> Result<(), Error> {
+    let (events, rounds) = (args.events / 5 * rate / RATE, if args.long { 5 } else { 3 });
     let (mut p50, mut p99) = (Vec::new(), Vec::new());
     for round in 1..=rounds {
-        say(&format!("flow: {events} events at {RATE}/s, round {round}"));
-        let bare = offer_bare(world, events)?;
-        let ours = offer_router(world, events)?;
+        say(&format!("flow: {events} events at {rate}/s, round {round}"));
+        let bare = offer_bare(world, events, rate)?;
+        let ours = offer_router(world, events, rate)?;
         for (name, run) in [("bare forwarder", &bare), ("router", &ours)] {
-            let what = format!("{RATE}/s offered, one a request, {name}, p50");
+            let what = format!("{rate}/s offered, one a request, {name}, p50");
             let words = format!(
                 "p99 {:.1} ms; acknowledged p50 {:.1} ms, p99 {:.1} ms; {} sent again; load {}",
                 run.took_ms.1,
@@ -76,24 +78,29 @@ fn offered(world: &World, args: &Args, table: &mut Table) -> Result<(), Error> {
         p50.push(ours.took_ms.0 / bare.took_ms.0);
         p99.push(ours.took_ms.1 / bare.took_ms.1);
     }
-    table.hold(NAME, "p50 of the router / of the bare forwarder, median", median(&mut p50), "", Limit::AtMost(P50_MAX));
-    table.hold(NAME, "p99 of the router / of the bare forwarder, median", median(&mut p99), "", Limit::AtMost(P99_MAX));
+    for (which, ratios, limit) in [("p50", &mut p50, P50_MAX), ("p99", &mut p99, P99_MAX)] {
+        let what = format!("{rate}/s offered, {which} of the router / of the bare forwarder, median");
+        match rate {
+            RATE => table.hold(NAME, &what, median(ratios), "", Limit::AtMost(limit)),
+            _ => table.show(NAME, what, median(ratios), "", ""),
+        }
+    }
     Ok(())
 }
 
-fn offer_bare(world: &World, events: u64) -> Result<Offered, Error> {
+fn offer_bare(world: &World, events: u64, rate: u64) -> Result<Offered, Error> {
     let mut sinks = world.sinks(1)?;
     let (_helper, url) = world.durable(Some(&sinks))?;
-    let sent = world.offer(&url, events, RATE, OFFER_CONNECTIONS)?.sent(world, STUCK)?;
+    let sent = world.offer(&url, events, rate, OFFER_CONNECTIONS)?.sent(world, STUCK)?;
     sinks.arrived(events, STUCK, || world.go_on())?;
     Ok(Offered { sent, took_ms: sinks.took_ms()? })
 }
 
-fn offer_router(world: &World, events: u64) -> Result<Offered, Error> {
+fn offer_router(world: &World, events: u64, rate: u64) -> Result<Offered, Error> {
     let mut sinks = world.sinks(1)?;
     let place = world.place()?;
     let mut router = place.start_with(&[("sink", sinks.url("/sinks/0"))], &json!({"mode": "structured"}))?;
-    let sent = world.offer(&place.url(), events, RATE, OFFER_CONNECTIONS)?.sent(world, STUCK)?;
+    let sent = world.offer(&place.url(), events, rate, OFFER_CONNECTIONS)?.sent(world, STUCK)?;
     sinks.arrived(events, STUCK, || router.alive())?;
     Ok(Offered { sent, took_ms: sinks.took_ms()? })
 }
@@ -102,7 +109,7 @@ fn batched(world: &World, args: &Args, table: &mut Table) -> Result<f64, Error> 
     let mut rates = Vec::new();
     for _ in 0..if args.long { 5 } else { 3 } {
         say(&format!("flow: {} events in batches", args.events));
-        let (rate, words) = routed(world, args.events, 1)?;
+        let (rate, words) = routed(world, args.events, 1, &batched_way())?;
         table.show(NAME, "batches in and out", rate, "events/s", &words);
         rates.push(rate);
     }
@@ -114,7 +121,7 @@ fn batched(world: &World, args: &Args, table: &mut Table) -> Result<f64, Error> 
 fn fan_out(world: &World, args: &Args, routes: u64, single: f64, table: &mut Table) -> Result<(), Error> {
     let events = (args.events * 2 / routes).max(BATCH);
     say(&format!("flow: {events} events to {routes} routes"));
-    let (rate, words) = routed(world, events, routes)?;
+    let (rate, words) = routed(world, events, routes, &batched_way())?;
     table.show(NAME, format!("batches to {routes} routes"), rate, "events/s", &words);
     let what = format!("the same times {routes} / batches to one route");
     #[allow(clippy::cast_precision_loss)] // At most a hundred.
@@ -123,15 +130,24 @@ fn fan_out(world: &World, args: &Args, routes: u64, single: f64, table: &mut Tab
     Ok(())
 }
 
+/// How events go in and out.
+pub struct Way {
+    /// Events of a request.
+    pub batch: u64,
+    pub connections: u64,
+    /// Settings of each target.
+    pub target: serde_json::Value,
+}
+
 /// Events/s in which every one reached every route, and words about it.
-fn routed(world: &World, events: u64, routes: u64) -> Result<(f64, String), Error> {
+pub fn routed(world: &World, events: u64, routes: u64, way: &Way) -> Result<(f64, String), Error> {
     let mut sinks = world.sinks(1)?;
     let place = world.place()?;
     let names: Vec<String> = (0..routes).map(|n| format!("sink-{n}")).collect();
     let targets: Vec<(&str, String)> = names.iter().map(|name| (&**name, sinks.url("/sinks/0"))).collect();
-    let mut router = place.start_with(&targets, &batches())?;
+    let mut router = place.start_with(&targets, &way.target)?;
     let began = now();
-    let sent = world.publisher(&place.url(), events, BATCH, CONNECTIONS)?.sent(world, 5 * STUCK)?;
+    let sent = world.publisher(&place.url(), events, way.batch, way.connections)?.sent(world, 5 * STUCK)?;
     let counts = sinks.arrived(events * routes, STUCK, || router.alive())?;
     let rate = per_second(events, began, &counts);
     Ok((rate, words(&router, &sent, events)))
@@ -167,7 +183,12 @@ fn replay(world: &World, args: &Args, table: &mut Table) -> Result<(), Error> {
     Ok(())
 }
 
-fn batches() -> serde_json::Value {
+fn batched_way() -> Way {
+    Way { batch: BATCH, connections: CONNECTIONS, target: batches() }
+}
+
+/// Settings of a target that takes batches.
+pub fn batches() -> serde_json::Value {
     json!({"batch": {"count_max": BATCH}})
 }
 

@@ -103,6 +103,11 @@ impl World {
         }
     }
 
+    /// The program of the load.
+    pub fn load(&self) -> &Path {
+        &self.load
+    }
+
     /// Starts the sinks.
     pub fn sinks(&self, count: usize) -> Result<Sinks, Error> {
         let mut helper = Helper::start(&self.load, &["sinks".to_owned(), count.to_string()])?;

@@ -18,6 +18,9 @@
 //! coffee-load append DIR EVENTS ROUNDS
 //!                             the router's log alone, batches of 256 events with a sync each, in turn with bare
 //!                             segments: the limit of any log
+//! coffee-load rabbit PORT EVENTS IN_FLIGHT
+//!                             publishes the same events to a quorum queue of the RabbitMQ on this machine, IN_FLIGHT
+//!                             unconfirmed, and consumes them
 //! ```
 //!
 //! Every line on standard output is JSON. The servers end with their standard input, so that none outlives
@@ -43,6 +46,9 @@ mod bare;
 
 /// What sends.
 mod publish;
+
+/// To and from RabbitMQ.
+mod rabbit;
 
 /// Segments and syncs, and nothing else.
 mod segments;
@@ -76,6 +82,12 @@ fn main() -> ExitCode {
             let (Some(events), Some(rounds)) = (number(events), number(rounds)) else { return usage() };
             append::append(&runtime, dir.as_ref(), events, rounds);
         }
+        ["rabbit", port, events, in_flight] => {
+            let (Ok(port), Some(events), Ok(in_flight)) = (port.parse(), number(events), in_flight.parse()) else {
+                return usage();
+            };
+            rabbit::rabbit(&runtime, port, events, in_flight);
+        }
         _ => return usage(),
     }
     runtime.shutdown_background();
@@ -84,7 +96,7 @@ fn main() -> ExitCode {
 
 fn usage() -> ExitCode {
     eprintln!(
-        "error: usage: coffee-load sinks COUNT | bare | durable DIR [ADDRESS] | publish URL EVENTS BATCH CONNECTIONS SERIES | offer URL EVENTS RATE CONNECTIONS SERIES | append DIR EVENTS ROUNDS"
+        "error: usage: coffee-load sinks COUNT | bare | durable DIR [ADDRESS] | publish URL EVENTS BATCH CONNECTIONS SERIES | offer URL EVENTS RATE CONNECTIONS SERIES | append DIR EVENTS ROUNDS | rabbit PORT EVENTS IN_FLIGHT"
     );
     ExitCode::from(2)
 }
