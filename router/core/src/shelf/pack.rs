@@ -35,6 +35,8 @@ const END: &[u8; 8] = b"gocofend";
 const FORMAT: u32 = 1;
 const DEFLATE: u32 = 1;
 const RECORD_HEAD: usize = 20;
+/// What deflate makes of a byte at most: 258 bytes of two bits [RFC 1951, section 3.2.5].
+const DEFLATED_MAX: usize = 1_032;
 
 /// A copy, to be written.
 #[derive(Debug, Clone)]
@@ -248,6 +250,9 @@ impl Index {
 pub fn inside(block: &Block, bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
     if crc32c::crc32c(bytes) != block.crc {
         return Err("the checksum of a block does not hold");
+    }
+    if block.inside as usize > bytes.len().saturating_mul(DEFLATED_MAX) {
+        return Err("a block says that it is longer than its bytes can be inflated to");
     }
     let mut inside = Vec::with_capacity(block.inside as usize);
     // One byte more than it should have tells that there are too many.

@@ -151,6 +151,26 @@ async fn every_byte_that_is_not_what_it_was_is_found() {
     }
 }
 
+#[test]
+fn a_block_takes_no_more_memory_than_its_bytes_can_be_inflated_to() {
+    let bytes = [0x03, 0x00]; // Deflate's shortest: nothing.
+    let block = |inside: u32| pack::Block {
+        at: 12,
+        bytes: 2,
+        inside,
+        crc: crc32c::crc32c(&bytes),
+        first: 0,
+        last: 0,
+        oldest: 0,
+        newest: 0,
+        count: 1,
+    };
+    assert_eq!(pack::inside(&block(0), &bytes), Ok(vec![]));
+    assert_eq!(pack::inside(&block(1), &bytes), Err("a block has another length than its index says"));
+    let forged = pack::inside(&block(u32::MAX), &bytes);
+    assert_eq!(forged, Err("a block says that it is longer than its bytes can be inflated to"));
+}
+
 #[tokio::test]
 async fn what_is_covered_ends_at_the_first_gap() {
     let shelf = loaded(Arc::new(Kept::default())).await;
