@@ -27,7 +27,7 @@ async fn mirrored(clouds: &Clouds, name: &str, mapping: &str, bytes: bool) {
     tokio::join!(aws.publish("aws", COUNT), google.publish("google", COUNT));
     for station in [&aws, &google] {
         station.until(2 * COUNT as usize + 2).await;
-        station.reaches("what came back", COUNT + 1, Station::looped).await;
+        station.came_back(COUNT + 1).await;
     }
     aws.settled().await;
     google.settled().await;

@@ -219,19 +219,29 @@ impl<'p> Station<'p> {
     }
 
     /// Deliveries that are owed to the next cloud.
-    pub async fn lag(&self) -> u64 {
+    async fn lag(&self) -> u64 {
         self.metric("gocoffee_route_waiting", &format!("route=\"{ONWARD}\"")).await
     }
 
-    /// Waits until a figure is there.
-    pub async fn reaches(&self, what: &str, wanted: u64, figure: impl AsyncFn(&Self) -> u64) {
+    /// Waits until so many deliveries are owed to the next cloud.
+    pub async fn owes(&self, wanted: u64) {
         let end = Instant::now() + DEADLINE;
         loop {
-            let now = figure(self).await;
+            let now = self.lag().await;
             if now == wanted {
                 return;
             }
-            assert!(Instant::now() < end, "{what} is {now}, not {wanted}\n{}", self.place.logged());
+            assert!(Instant::now() < end, "the lag is {now}, not {wanted}\n{}", self.place.logged());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until so many events came back; a queue may give some twice.
+    pub async fn came_back(&self, wanted: u64) {
+        let end = Instant::now() + DEADLINE;
+        while self.looped().await < wanted {
+            let now = self.looped().await;
+            assert!(Instant::now() < end, "{now} of {wanted} came back\n{}", self.place.logged());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
