@@ -89,7 +89,7 @@ pub fn encode(event: &Event, mode: Mode) -> Message {
 fn binary(event: &Event) -> Message {
     let mut attributes = BTreeMap::from([("ce-specversion".to_owned(), "1.0".to_owned())]);
     for (name, value) in event.attrs() {
-        let key = if name == "datacontenttype" { CONTENT_TYPE.to_owned() } else { format!("ce-{name}") };
+        let key = if name == "datacontenttype" { CONTENT_TYPE.to_owned() } else { ["ce-", name].concat() };
         attributes.insert(key, text(value).into_owned());
     }
     if event.form() == Form::Json {

@@ -12,12 +12,16 @@ use google_cloud_pubsub::{
     model::Message,
 };
 use http::Method;
-use router_core::id::{SourceName, TargetName};
+use router_core::{
+    id::{SourceName, TargetName},
+    target::Delivery,
+};
 use router_gcp::{
     Accounts, Credentials, PubSub, PubSubConfig, Settings,
     source::{Pull, PullConfig},
     wire::{self, Mode},
 };
+use router_http::target::trace::traceparent;
 use serde_json::{Value, json};
 
 use crate::{
@@ -55,15 +59,18 @@ async fn publish(emulator: &Emulator, events: usize, rounds: usize) {
         Publisher::builder(&topic).with_endpoint(&emulator.url).with_credentials(anonymous::Builder::new().build());
     let publisher = publisher
         .set_message_count_threshold(REQUEST as u32)
-        .set_byte_threshold(1 << 20)
+        .set_byte_threshold(10_000_000)
         .set_delay_threshold(Duration::from_millis(10));
     let publisher = publisher.build().await.unwrap();
     let batches = owed(events, REQUEST);
-    let message = |n: usize| {
-        let written = wire::encode(&event(n), Mode::Binary);
+    // What the target sends, attributes of the delivery included.
+    let message = |delivery: &Delivery| {
+        let mut written = wire::encode(&delivery.event, Mode::Binary);
+        written.attributes.insert("idempotency-key".to_owned(), delivery.id.to_string());
+        written.attributes.insert("traceparent".to_owned(), traceparent(delivery));
         Message::new().set_data(written.data).set_attributes(written.attributes)
     };
-    let messages: Vec<Message> = (0..events).map(message).collect();
+    let messages: Vec<Message> = batches.iter().flatten().map(message).collect();
     let requests: Vec<Arc<[Message]>> = messages.chunks(REQUEST).map(Arc::from).collect();
     let bare = async || {
         let publisher = publisher.clone();

@@ -152,11 +152,11 @@ impl PubSub {
 
     /// Publishes one call; the id that each message got, or what became of it.
     async fn publish(&self, base: &BasePublisher, call: Call, until: Instant) -> Vec<(usize, Result<String, Failure>)> {
-        let Batch { count_max, bytes_max, .. } = self.config.batch;
+        // The path has made the batch as large as it may be: it is one request, unless Pub/Sub does not take so much.
         let publisher = base
             .publisher(self.config.topic.as_str())
-            .set_message_count_threshold(u32::try_from(count_max).unwrap_or(u32::MAX))
-            .set_byte_threshold(u32::try_from(bytes_max).unwrap_or(u32::MAX))
+            .set_message_count_threshold(u32::try_from(COUNT_MAX).unwrap_or(u32::MAX))
+            .set_byte_threshold(u32::try_from(BYTES_MAX).unwrap_or(u32::MAX))
             .set_delay_threshold(NO_MORE_AFTER)
             .build();
         let published: Vec<_> = call.into_iter().map(|(at, message)| (at, publisher.publish(message))).collect();
@@ -243,7 +243,7 @@ impl Target for PubSub {
         let PubSubConfig { batch, in_flight_max, timeout, rate, .. } = &self.config;
         BatchLimits {
             count_max: batch.count_max,
-            // Bodies are about what messages are; what they are exactly, requests are made by.
+            // Bodies are about what messages are.
             bytes_max: batch.bytes_max,
             delay_max: batch.delay_max,
             in_flight_max: *in_flight_max,
