@@ -1,5 +1,6 @@
 //! Goal: the functions fit together: what docs/functions.md says they take and reply with is so, and no chain
-//! of replies leads back to where it began; and what platforms of others make of a request, the host makes of it too.
+//! of replies leads back to where it began; one table of samples gets the same replies from every host; and what platforms
+//! of others make of a request, the host makes of it too.
 //!
 //! `cargo xtask test` puts the peers into `peers` in the target folder. Where one is missing, its test says so in one
 //! line and ends.
@@ -20,6 +21,10 @@ mod buckets;
 #[allow(dead_code)]
 mod emulator;
 
+/// Azure.
+#[path = "functions/azure.rs"]
+mod azure;
+
 /// Google's Functions Framework.
 #[path = "functions/frameworks.rs"]
 mod frameworks;
@@ -28,6 +33,10 @@ mod frameworks;
 #[path = "functions/lambda.rs"]
 mod lambda;
 
+/// Programs by HTTP.
+#[path = "functions/programs.rs"]
+mod programs;
+
 /// Pushes of Pub/Sub.
 #[path = "functions/pubsub.rs"]
 mod pubsub;
@@ -35,6 +44,24 @@ mod pubsub;
 /// State in buckets.
 #[path = "functions/state.rs"]
 mod state;
+
+/// Every function, and what it gives.
+#[path = "functions/table.rs"]
+mod table;
+
+/// Lambda, as `cargo lambda` plays it.
+#[path = "functions/watch.rs"]
+mod watch;
+
+/// What `cargo xtask new-function` makes functions of, compiled and tried as it is.
+#[path = "../../infra/xtask/function/src/lib.rs"]
+mod the_library;
+#[path = "../../infra/xtask/function/tests/platforms.rs"]
+mod the_test;
+
+// As its test names it.
+extern crate self as the_function;
+pub use the_library::TheFunction;
 
 use std::{collections::BTreeMap, fs};
 

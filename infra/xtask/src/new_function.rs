@@ -4,9 +4,10 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{Command, ExitCode},
 };
 
 use crate::Error;
@@ -33,8 +34,17 @@ pub fn run(root: &Path, args: &Args) -> Result<ExitCode, Error> {
         let written = fs::create_dir_all(parent).and_then(|()| fs::write(&path, text));
         written.map_err(|e| Error(format!("{}: {e}", path.display())))?;
     }
+    // Names are sorted in some of the lists.
+    let formatted = Command::new(cargo()).args(["fmt", "--all"]).current_dir(root).status();
+    if !formatted.is_ok_and(|status| status.success()) {
+        eprintln!("`cargo fmt --all` failed: run it before the tests");
+    }
     println!("functions/{0} is there, and in every list; next: cargo nextest run -p {0}", args.name);
     Ok(ExitCode::SUCCESS)
+}
+
+fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 /// A list that a function stands in: the file, the line before which it is put, and what is put there.
@@ -130,6 +140,18 @@ fn lists(name: &str) -> Vec<List> {
         ),
         list("tests/tests/functions.rs", "fn all()", "    ]", format!("        row::<{of_type}>(),\n")),
         list(
+            "tests/tests/functions/table.rs",
+            "use ai_coordinator::AiCoordinator;\n",
+            "",
+            format!("use {module}::{of_type};\n"),
+        ),
+        list(
+            "tests/tests/functions/table.rs",
+            "pub fn table(",
+            "    ]",
+            format!("        Row::of::<{of_type}>(vec![], &[(\"answered\", &[\"{name}.answered\"])]),\n"),
+        ),
+        list(
             "docs/functions.md",
             "| function | takes | replies with |\n",
             "\n",
@@ -146,141 +168,22 @@ fn lists(name: &str) -> Vec<List> {
 
 /// The files of the function itself.
 fn own(name: &str) -> Vec<(PathBuf, String)> {
+    let (module, of_type) = (name.replace('-', "_"), type_name(name));
     let fill = |text: &str| {
-        text.replace("NAME", name).replace("MODULE", &name.replace('-', "_")).replace("TYPE", &type_name(name))
+        text.replace("the-function", name).replace("the_function", &module).replace("TheFunction", &of_type)
     };
     let folder = Path::new("functions").join(name);
-    [
-        ("Cargo.toml", MANIFEST),
-        ("src/lib.rs", LIBRARY),
-        ("src/main.rs", MAIN),
-        ("samples/answered.json", SAMPLE),
-        ("tests/platforms.rs", TEST),
-    ]
-    .map(|(path, text)| (folder.join(path), fill(text)))
-    .to_vec()
+    TEMPLATE.map(|(path, text)| (folder.join(path), fill(text))).to_vec()
 }
 
-const MANIFEST: &str = r#"[package]
-name = "NAME"
-description = "Answers what it is asked"
-version.workspace = true
-edition.workspace = true
-rust-version.workspace = true
-license.workspace = true
-publish.workspace = true
-
-[lints]
-workspace = true
-
-[features]
-# What the program is built for; an artifact for one cloud leaves the others out.
-default = ["lambda", "google", "azure", "tls", "state-s3", "state-gs", "state-az"]
-lambda = ["function-host/lambda"]
-google = ["function-host/google"]
-azure = ["function-host/azure"]
-tls = ["function-host/tls"]
-state-s3 = ["function-host/state-s3"]
-state-gs = ["function-host/state-gs"]
-state-az = ["function-host/state-az"]
-
-[dependencies]
-function-host.workspace = true
-schemas.workspace = true
-serde.workspace = true
-
-[dev-dependencies]
-function-host = { workspace = true, features = ["testing"] }
-serde_json.workspace = true
-tokio.workspace = true
-"#;
-
-const LIBRARY: &str = r#"//! Answers what it is asked.
-//!
-//! | it gets | it replies with |
-//! |---|---|
-//! | `NAME.asked` | `NAME.answered` |
-
-use function_host::{Context, Failure, Function, Reply, SettingError, Settings, data};
-use schemas::Event;
-use serde::{Deserialize, Serialize};
-
-/// The function.
-pub struct TYPE {
-    greeting: String,
-}
-
-/// The data of `NAME.asked`.
-#[derive(Deserialize)]
-struct Asked {
-    /// Who asks.
-    name: String,
-}
-
-/// The data of `NAME.answered`.
-#[derive(Serialize)]
-struct Answered {
-    /// What is said.
-    text: String,
-}
-
-impl Function for TYPE {
-    const NAME: &'static str = "NAME";
-    const CONSUMES: &'static [&'static str] = &["NAME.asked"];
-    const EMITS: &'static [&'static str] = &["NAME.answered"];
-
-    fn start(settings: &Settings) -> Result<Self, SettingError> {
-        Ok(TYPE { greeting: settings.read("GREETING", "Hello".to_owned())? })
-    }
-
-    async fn handle(&self, event: &Event, ctx: &Context) -> Result<Vec<Reply>, Failure> {
-        // A repeat of the delivery gets the same answer, without the work.
-        ctx.once(ctx.key(), async {
-            let asked: Asked = data(event)?;
-            let answered = Answered { text: format!("{}, {}", self.greeting, asked.name) };
-            Ok(vec![Reply::json("NAME.answered", &answered)?])
-        })
-        .await
-    }
-}
-"#;
-
-const MAIN: &str = r#"//! The NAME as a program: see its library.
-
-fn main() -> std::process::ExitCode {
-    function_host::run::<MODULE::TYPE>()
-}
-"#;
-
-const SAMPLE: &str = r#"{
-  "event": {
-    "specversion": "1.0", "id": "1", "source": "/door", "type": "NAME.asked", "time": "2026-01-15T06:30:17Z",
-    "datacontenttype": "application/json", "data": {"name": "Zoë"}
-  },
-  "replies": [{"text": "Hello, Zoë"}]
-}
-"#;
-
-const TEST: &str = r#"//! Goal: the sample gives the same replies on every platform.
-
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-
-use MODULE::TYPE;
-use function_host::testing::{Came, FORMS, send};
-use serde_json::Value;
-
-#[tokio::test]
-async fn every_platform_gives_the_replies_of_the_sample() {
-    let sample: Value = serde_json::from_str(include_str!("../samples/answered.json")).unwrap();
-    let event = schemas::json::decode(sample["event"].to_string().as_bytes()).unwrap();
-    for form in FORMS {
-        let came = send::<TYPE>(form, &[], Default::default(), &event).await;
-        let Came::Replies(replies) = came else { panic!("{form}: {came:?}") };
-        let data: Vec<Value> = replies.iter().map(|reply| serde_json::from_slice(reply.data()).unwrap()).collect();
-        assert_eq!(Value::from(data), sample["replies"], "{form}");
-    }
-}
-"#;
+/// A function called `the-function`, which the suite `functions` compiles and tries as it is.
+const TEMPLATE: [(&str, &str); 5] = [
+    ("Cargo.toml", include_str!("../function/manifest.toml")),
+    ("src/lib.rs", include_str!("../function/src/lib.rs")),
+    ("src/main.rs", include_str!("../function/src/main.rs")),
+    ("samples/answered.json", include_str!("../function/samples/answered.json")),
+    ("tests/platforms.rs", include_str!("../function/tests/platforms.rs")),
+];
 
 #[cfg(test)]
 mod tests {
@@ -311,9 +214,57 @@ mod tests {
         let row = "| [loyalty-keeper](../functions/loyalty-keeper/src/lib.rs) | `loyalty-keeper.asked` | `loyalty-keeper.answered` |\n";
         assert!(text("docs/functions.md").contains(row));
         assert!(text("functions/loyalty-keeper/src/main.rs").contains("run::<loyalty_keeper::LoyaltyKeeper>()"));
-        assert!(files.values().all(|text| !text.contains("NAME\"") && !text.contains("MODULE::")));
+        let row = "        Row::of::<LoyaltyKeeper>(vec![], &[(\"answered\", &[\"loyalty-keeper.answered\"])]),\n    ]";
+        assert!(text("tests/tests/functions/table.rs").contains(row));
+        let left =
+            |text: &String| ["the-function", "the_function", "TheFunction"].iter().any(|name| text.contains(name));
+        let own = files.iter().filter(|(path, _)| path.starts_with("functions/loyalty-keeper"));
+        let unfilled: Vec<_> = own.filter(|(_, text)| left(text)).map(|(path, _)| path.display().to_string()).collect();
+        assert_eq!(unfilled, [""; 0]);
         let old = read("tests/tests/architecture.rs").unwrap();
         assert_eq!(counted(&old).as_deref().map(|t| t.lines().count()), Some(old.lines().count()));
+    }
+
+    /// Copies sources: what is built, and what git keeps, stays behind.
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+            let (kind, to) = (entry.file_type().unwrap(), to.join(entry.file_name()));
+            match entry.file_name().to_string_lossy().as_ref() {
+                "target" | ".git" => {}
+                _ if kind.is_dir() => copy(&entry.path(), &to),
+                _ if kind.is_file() => drop(fs::copy(entry.path(), to).unwrap()),
+                _ => {}
+            }
+        }
+    }
+
+    /// The long form; the suite `functions` compiles and tries the template itself.
+    #[test]
+    fn a_new_function_is_built_and_tried_in_a_copy_of_the_workspace() {
+        if std::env::var_os("GOCOFFEE_TESTS_LONG").is_none() {
+            return;
+        }
+        let folder = std::env::temp_dir().join(format!("gocoffee-new-function-{}", std::process::id()));
+        copy(&root(), &folder);
+        let made = run(&folder, &Args { name: "loyalty-keeper".into() });
+        assert!(made.is_ok(), "{made:?}");
+        let again = run(&folder, &Args { name: "loyalty-keeper".into() }).unwrap_err();
+        assert!(again.0.contains("is there already"), "{again}");
+        // Beside what the workspace builds, with the features that its own crates alone ask for: kept for the next time.
+        let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("new-function");
+        let asked = |args: &[&str]| {
+            let mut cargo = Command::new(cargo());
+            cargo.args(args).args(["--offline", "--package", "loyalty-keeper", "--target-dir"]).arg(&target);
+            let done = cargo.current_dir(&folder).output().unwrap();
+            let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+            assert!(done.status.success(), "{args:?}: {said}");
+            said
+        };
+        let tested = asked(&["test"]);
+        assert!(tested.contains("every_platform_gives_the_replies_of_the_sample ... ok"), "{tested}");
+        asked(&["clippy", "--all-targets"]);
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Who stands for the clouds in the tests: moto and ministack for AWS, Microsoft's own client for Event Grid, Google's
-//! for Pub/Sub and its Functions Framework, in a virtual environment of Python under the target folder, and Azurite for
-//! Azure's storage beside them. They are installed once, while the workspace is built, and kept until other versions
-//! are wanted. Without Python, or without a network, the suites that need them say that they are skipped.
+//! for Pub/Sub and its Functions Framework, cargo-lambda, in a virtual environment of Python under the target folder, and
+//! Azurite for Azure's storage beside them. They are installed once, while the workspace is built, and kept until other
+//! versions are wanted. Without Python, or without a network, the suites that need them say that they are skipped.
 
 use std::{
     fs,
@@ -18,7 +18,11 @@ const WANTED: [&str; 5] = [
     "google-cloud-pubsub==2.44.0",
     "functions-framework==3.10.2",
 ];
-/// Azure's storage, for the archive: it runs on Node.
+/// Lambda's runtime API for functions that cargo starts. It is large: it brings a compiler of C along.
+const LAMBDA: &str = "cargo-lambda==1.9.2";
+/// What names it, in the same folder.
+const LAMBDA_MARK: &str = "installed-lambda";
+/// Azure's storage, for the archive and for queues: it runs on Node.
 const AZURITE: &str = "azurite@3.35.0";
 /// What names, in the folder, what it holds.
 const MARK: &str = "installed";
@@ -32,9 +36,14 @@ pub fn provide() -> JoinHandle<()> {
                 "moto and ministack cannot be installed, so the suites that need them skip where they are not on the PATH: {why}"
             );
         }
+        if let Err(why) = pip(&folder, &[LAMBDA], LAMBDA_MARK) {
+            eprintln!(
+                "cargo-lambda cannot be installed, so the test of functions under it is skipped where it is not on the PATH: {why}"
+            );
+        }
         if let Err(why) = azurite(&folder.join("azurite")) {
             eprintln!(
-                "Azurite cannot be installed, so the test of az:// is skipped where it is not on the PATH: {why}"
+                "Azurite cannot be installed, so the tests of az:// and of queues are skipped where it is not on the PATH: {why}"
             );
         }
     })
@@ -46,17 +55,28 @@ pub fn folder() -> Option<PathBuf> {
 }
 
 fn install(folder: &Path) -> Result<(), String> {
-    let wanted = WANTED.join("\n");
-    let mark = folder.join(MARK);
-    if fs::read_to_string(&mark).is_ok_and(|there| there == wanted) {
+    if !is_there(folder, &WANTED, MARK) {
+        let python =
+            ["python3", "python"].into_iter().find(|python| run(Command::new(python).arg("--version")).is_ok());
+        let python = python.ok_or("there is no Python 3")?;
+        run(Command::new(python).args(["-m", "venv"]).arg(folder))?;
+    }
+    pip(folder, &WANTED, MARK)
+}
+
+/// Whether the mark names these.
+fn is_there(folder: &Path, wanted: &[&str], mark: &str) -> bool {
+    fs::read_to_string(folder.join(mark)).is_ok_and(|there| there == wanted.join("\n"))
+}
+
+/// Installs packages, once, and leaves the mark.
+fn pip(folder: &Path, wanted: &[&str], mark: &str) -> Result<(), String> {
+    if is_there(folder, wanted, mark) {
         return Ok(());
     }
-    let python = ["python3", "python"].into_iter().find(|python| run(Command::new(python).arg("--version")).is_ok());
-    let python = python.ok_or("there is no Python 3")?;
-    run(Command::new(python).args(["-m", "venv"]).arg(folder))?;
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    run(Command::new(folder.join("bin/python")).args(pip).args(WANTED))?;
-    fs::write(&mark, wanted).map_err(|e| e.to_string())
+    run(Command::new(folder.join("bin/python")).args(pip).args(wanted))?;
+    fs::write(folder.join(mark), wanted.join("\n")).map_err(|e| e.to_string())
 }
 
 fn azurite(folder: &Path) -> Result<(), String> {

@@ -19,12 +19,13 @@ const START: Duration = Duration::from_secs(60);
 pub const AZURE_ACCOUNT: &str = "devstoreaccount1";
 pub const AZURE_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
-fn free_port() -> u16 {
+/// A port of loopback that nobody has.
+pub fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// A peer's program, where it is installed; this program is TARGET/debug/deps/SUITE-HASH.
-fn find(below_peers: &str, program: &str) -> Option<PathBuf> {
+pub fn find(below_peers: &str, program: &str) -> Option<PathBuf> {
     let own = std::env::current_exe().ok()?.ancestors().nth(3)?.join("peers").join(below_peers).join(program);
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&paths).map(|folder| folder.join(program));
@@ -45,7 +46,8 @@ async fn answers(url: &str) -> bool {
     Client::new(Duration::from_secs(5)).get(url).await.is_ok()
 }
 
-async fn started(mut command: Command, url: String) -> Peer {
+/// Starts it, and waits until it answers there.
+pub async fn started(mut command: Command, url: String) -> Peer {
     let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     let peer = Peer { url, _child: command.spawn().unwrap() };
     let end = Instant::now() + START;

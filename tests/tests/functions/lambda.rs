@@ -8,14 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use router_tests::world::{
-    process::{Place, binary},
-    setup::Route,
-    sink::Sink,
-};
+use router_tests::world::{process::Place, setup::Route, sink::Sink};
 use serde_json::{Value, json};
 
-use super::peers::{self, ARRIVAL, Kind, Peer};
+use super::{
+    peers::{self, ARRIVAL, Kind, Peer},
+    table,
+};
 
 /// What a first call may take: the function is started for it.
 const FIRST: Duration = Duration::from_secs(120);
@@ -34,14 +33,9 @@ with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as zip:
 print(base64.b64encode(out.getvalue()).decode())
 "#;
 
-/// The program, which stands beside the router's.
+/// The program that orders go to.
 pub fn program() -> Option<PathBuf> {
-    let program = binary().with_file_name("order-processor");
-    if !program.is_file() {
-        eprintln!("{} is not built, so this test is skipped: `cargo build --workspace`", program.display());
-        return None;
-    }
-    Some(program)
+    table::program("order-processor")
 }
 
 fn zipped(program: &Path) -> String {

@@ -332,7 +332,52 @@ pub fn table(lines: &[Line]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    type Types = BTreeSet<String>;
+
+    /// Functions on a ring, or on a way to one: those that stay when whoever replies to nobody is taken away.
+    fn ring<'a>(functions: &'a [(&str, Types, Types)]) -> Vec<&'a str> {
+        let mut left: Vec<_> = functions.iter().collect();
+        loop {
+            let (before, all) = (left.len(), left.clone());
+            left.retain(|(_, _, replies)| all.iter().any(|(_, gets, _)| !gets.is_disjoint(replies)));
+            if left.len() == before {
+                return left.iter().map(|(name, ..)| *name).collect();
+            }
+        }
+    }
+
+    #[test]
+    fn no_route_brings_a_function_what_follows_from_its_replies() {
+        // The suite `functions` holds this page to the functions.
+        let page = std::fs::read_to_string(crate::root().join("docs/functions.md")).unwrap();
+        let types = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Types>();
+        let of_page = |name: &str| {
+            let row =
+                page.lines().find(|line| line.starts_with(&format!("| [{name}]("))).unwrap_or_else(|| panic!("{name}"));
+            let cells: Vec<&str> = row.split(" | ").collect();
+            (types(cells[1]), types(cells[2]))
+        };
+        let mut functions = Vec::new();
+        for route in &ROUTES {
+            let To::Function(name) = route.to else { continue };
+            let gets: Types = serde_json::from_value((route.pattern)()["type"].clone()).unwrap();
+            let (takes, replies) = of_page(name);
+            assert!(gets.is_subset(&takes), "{}: {name} takes {takes:?}", route.name);
+            functions.push((name, gets, replies));
+        }
+        assert_eq!(functions.len(), 5);
+        assert_eq!(ring(&functions), [""; 0]);
+        let set = |kind: &str| Types::from([kind.to_owned()]);
+        functions.push(("echo", set("notification.delivered"), set("inventory.low")));
+        assert_eq!(ring(&functions), [""; 0], "it replies to somebody who replies to nobody");
+        functions.push(("buyer", set("inventory.reorder"), set("notification.send")));
+        let all = ["order-processor", "inventory-optimizer", "notification-dispatcher", "echo", "buyer"];
+        assert_eq!(ring(&functions), all);
+    }
 
     fn line() -> Line {
         Line {
