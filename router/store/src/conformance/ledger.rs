@@ -10,6 +10,13 @@ use router_core::{
     },
 };
 
+/// What is parked under keys.
+mod keys;
+
+/// What must not be let go.
+mod needed;
+
+pub use self::{keys::*, needed::*};
 use super::{LedgerForm, attempts, bytes_of, dead_letter, lane, parked, pending, replay_run};
 
 /// Makes every case of the ledger a test of the form.
@@ -87,6 +94,14 @@ async fn due(ledger: &dyn Ledger, lane: LaneId, now: u64) -> Vec<(u64, u64)> {
 
 async fn letters(ledger: &dyn Ledger, which: Selection) -> Vec<DeadLetter> {
     ledger.dead_letters(&which, Page { after: None, count_max: 100 }).await.unwrap()
+}
+
+async fn needed(ledger: &dyn Ledger, bus: u16, range: std::ops::Range<u64>) -> Needed {
+    ledger.needed(BusId(bus), Offset(range.start)..Offset(range.end)).await.unwrap()
+}
+
+fn offsets(needed: &Needed) -> Vec<u64> {
+    needed.offsets.iter().map(|o| o.0).collect()
 }
 
 fn version(route: u32, bus: u16, from: u64, filter: Option<&str>) -> RouteVersion {
@@ -530,150 +545,6 @@ pub async fn state_tells_of_each_lane<F: LedgerForm>() {
     assert_eq!(form.ledger().state().await.unwrap().lanes, expected);
 }
 
-async fn needed(ledger: &dyn Ledger, bus: u16, range: std::ops::Range<u64>) -> Needed {
-    ledger.needed(BusId(bus), Offset(range.start)..Offset(range.end)).await.unwrap()
-}
-
-fn offsets(needed: &Needed) -> Vec<u64> {
-    needed.offsets.iter().map(|o| o.0).collect()
-}
-
-/// Ready, waiting and dead-lettered, of every lane of the bus, each offset once, with B.
-pub async fn needed_lists_what_entries_and_dead_letters_refer_to<F: LedgerForm>() {
-    let form = F::create().await;
-    let ledger = form.ledger();
-    let other_bus = LaneId { bus: BusId(2), ..lane(1) };
-    let run = LaneId { run: RunId(3), ..lane(1) };
-    let mut old = dead_letter(2, 30, "refused");
-    old.id.epoch = Epoch(6);
-    let letters = [dead_letter(2, 7, "refused"), dead_letter(2, 30, "refused"), old, dead_letter(9, 256, "too-old")];
-    let mut changes: Vec<_> = letters.iter().cloned().map(Box::new).map(Change::PutDeadLetter).collect();
-    let entries = [
-        (lane(1), 20, None),
-        (lane(1), 255, None),
-        (lane(3), 20, Some(5)),
-        (lane(2), 8, Some(900)),
-        (run, 9, None),
-        (run, 300, Some(1)),
-        (other_bus, 10, None),
-        (other_bus, 11, Some(1)),
-    ];
-    changes.extend(entries.map(|(lane, offset, due)| put(pending(lane, offset, due))));
-    changes.push(Change::Planned(BusId(1), Offset(400)));
-    commit(ledger, changes).await;
-    let all = [7, 8, 9, 20, 30, 255, 256, 300];
-    let form = form.reopen().await;
-    let ledger = form.ledger();
-    assert_eq!(offsets(&needed(ledger, 1, 0..u64::MAX).await), all);
-    assert_eq!(needed(ledger, 1, 0..u64::MAX).await.planned, Offset(400));
-    assert_eq!(offsets(&needed(ledger, 2, 0..u64::MAX).await), [10, 11]);
-    assert_eq!(needed(ledger, 2, 0..100).await.planned, Offset(0), "it was never planned");
-    for from in 0..40 {
-        for to in [from, from + 1, from + 13, 256, 257] {
-            let expected: Vec<_> = all.iter().copied().filter(|o| (from..to).contains(o)).collect();
-            assert_eq!(offsets(&needed(ledger, 1, from..to).await), expected, "{from}..{to}");
-        }
-    }
-    let (high, low) = (50, 20);
-    assert_eq!(offsets(&needed(ledger, 1, high..low).await), [0; 0]);
-}
-
-/// Whatever way it went: settled, moved, redriven, parked.
-pub async fn needed_follows_each_change<F: LedgerForm>() {
-    let form = F::create().await;
-    let ledger = form.ledger();
-    let letter = || Box::new(dead_letter(1, 5, "refused"));
-    let all = async || offsets(&needed(ledger, 1, 0..100).await);
-    commit(ledger, vec![put(pending(lane(1), 5, None))]).await;
-    assert_eq!(all().await, [5]);
-    commit(ledger, vec![replace(pending(lane(1), 5, Some(9)), None)]).await;
-    assert_eq!(all().await, [5]);
-    commit(ledger, vec![replace(pending(lane(1), 5, Some(20)), Some(9))]).await;
-    assert_eq!(all().await, [5]);
-    commit(ledger, vec![settle(lane(1), 5, Some(20)), Change::PutDeadLetter(letter())]).await;
-    assert_eq!(all().await, [5]);
-    commit(ledger, vec![Change::DropDeadLetter(letter().id), put(pending(lane(1), 5, None))]).await;
-    assert_eq!(all().await, [5]);
-    commit(ledger, vec![replace(pending(lane(1), 5, Some(7)), None), settle(lane(1), 5, Some(7))]).await;
-    assert_eq!(all().await, [0; 0]);
-    commit(ledger, vec![Change::PutDeadLetter(letter()), put(pending(lane(2), 5, Some(1)))]).await;
-    commit(ledger, vec![Change::DropDeadLetter(letter().id)]).await;
-    assert_eq!(all().await, [5], "another lane still refers to it");
-    commit(ledger, vec![settle(lane(2), 5, Some(1))]).await;
-    assert_eq!(all().await, [0; 0]);
-}
-
-/// With commits beside it: B and the offsets are of one commit.
-pub async fn needed_is_of_one_moment<F: LedgerForm>() {
-    let form = F::create().await;
-    let ledger = form.ledger();
-    let owe = |b: u64| vec![put(pending(lane(1), b, None)), Change::Planned(BusId(1), Offset(b + 1))];
-    commit(ledger, owe(1)).await;
-    let writer = async {
-        for b in 2..60 {
-            // The one entry is always the last event below B.
-            let changes = [vec![settle(lane(1), b - 1, None)], owe(b)].concat();
-            commit(ledger, changes).await;
-            tokio::task::yield_now().await;
-        }
-    };
-    let reader = async {
-        loop {
-            let now = needed(ledger, 1, 0..1000).await;
-            assert_eq!(now.offsets, [Offset(now.planned.0 - 1)]);
-            if now.planned == Offset(60) {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::join!(writer, reader);
-}
-
-/// With every field, in place of the one before; over a restart.
-pub async fn runs_list_by_id_and_read_back<F: LedgerForm>() {
-    let form = F::create().await;
-    let done = RunState::Ended(RunEnd::Done);
-    let put = |run: Run| Change::PutRun(Box::new(run));
-    let first = replay_run(1, 20, RunState::Running);
-    commit(form.ledger(), vec![put(replay_run(256, 30, RunState::Paused)), put(first.clone())]).await;
-    commit(form.ledger(), vec![put(replay_run(2, 30, done)), put(replay_run(1, 25, RunState::Running))]).await;
-    let form = form.reopen().await;
-    let [one, two, last] = [(1, 25, RunState::Running), (2, 30, done), (256, 30, RunState::Paused)]
-        .map(|(id, next, s)| replay_run(id, next, s));
-    assert_ne!(one, first);
-    assert_eq!(form.ledger().state().await.unwrap().runs, [one, two.clone(), last]);
-    commit(form.ledger(), vec![Change::DropRun(RunId(1)), Change::DropRun(RunId(256)), Change::DropRun(RunId(9))])
-        .await;
-    assert_eq!(form.ledger().state().await.unwrap().runs, [two]);
-}
-
-/// From its B to its end, of its own bus, as long as it goes on or may be resumed.
-pub async fn open_run_holds_what_it_has_yet_to_read<F: LedgerForm>() {
-    let form = F::create().await;
-    let ledger = form.ledger();
-    let put = async |next, state| commit(ledger, vec![Change::PutRun(Box::new(replay_run(1, next, state)))]).await;
-    let held = async |from, to| needed(ledger, 1, from..to).await.held;
-    assert!(!held(0, 1_000).await);
-    // Its end is 60.
-    put(20, RunState::Running).await;
-    for (from, to, expected) in [(0, 20, false), (0, 21, true), (30, 40, true), (59, 90, true), (60, 90, false)] {
-        assert_eq!(held(from, to).await, expected, "{from}..{to}");
-    }
-    assert!(!needed(ledger, 2, 0..1_000).await.held, "another bus");
-    put(50, RunState::Paused).await;
-    assert_eq!((held(0, 50).await, held(0, 51).await), (false, true));
-    put(60, RunState::Running).await;
-    assert!(!held(0, 1_000).await, "all of it is read");
-    for over in [RunState::Ending(RunEnd::Cancelled), RunState::Ended(RunEnd::NoSpace)] {
-        put(20, over).await;
-        assert!(!held(0, 1_000).await, "{over:?}");
-    }
-    put(20, RunState::Running).await;
-    commit(ledger, vec![Change::DropRun(RunId(1))]).await;
-    assert!(!held(0, 1_000).await, "it is gone");
-}
-
 /// Lazy commits too: a clean stop is no power loss.
 pub async fn restart_keeps_everything<F: LedgerForm>() {
     let form = F::create().await;
@@ -729,122 +600,4 @@ pub async fn asking_for_none_gives_none<F: LedgerForm>() {
     assert_eq!(ledger.dead_letters(&Selection::default(), Page { after: None, count_max: 0 }).await.unwrap(), []);
     assert_eq!(ready(ledger, lane(1), 0).await, [1]);
     assert_eq!(due(ledger, lane(1), 9).await, [(1, 2)]);
-}
-
-fn unpark(lane: LaneId, key: u64, offset: u64) -> Change {
-    Change::Drop { lane, offset: Offset(offset), place: Place::parked(OrderKey(key)), bytes: bytes_of(offset) }
-}
-
-async fn parked_of(ledger: &dyn Ledger, lane: LaneId, from: (u64, u64), to: (u64, u64)) -> Vec<(u64, u64)> {
-    let place = |(key, offset)| (OrderKey(key), Offset(offset));
-    let found = ledger.parked(lane, place(from)..place(to), 100).await.unwrap();
-    found.iter().map(|p| (p.key.unwrap().0, p.offset.0)).collect()
-}
-
-/// Within the asked range, of this lane alone; they are neither ready nor due.
-pub async fn parked_entries_list_by_key_then_offset<F: LedgerForm>() {
-    let form = F::create().await;
-    let ledger = form.ledger();
-    let entries = [(2, 9), (1, 300), (1, 2), (256, 1), (255, 7), (1, 256)];
-    let mut changes: Vec<_> = entries.map(|(key, offset)| put(parked(lane(1), key, offset))).to_vec();
-    changes.extend([put(parked(lane(2), 1, 3)), put(pending(lane(1), 5, None)), put(pending(lane(1), 6, Some(1)))]);
-    commit(ledger, changes).await;
-    let end = (u64::MAX, u64::MAX);
-    let all = [(1, 2), (1, 256), (1, 300), (2, 9), (255, 7), (256, 1)];
-    assert_eq!(parked_of(ledger, lane(1), (0, 0), end).await, all);
-    assert_eq!(parked_of(ledger, lane(1), (1, 3), (1, 300)).await, [(1, 256)]);
-    assert_eq!(parked_of(ledger, lane(1), (1, 301), (255, 8)).await, [(2, 9), (255, 7)]);
-    assert_eq!(parked_of(ledger, lane(1), (2, 0), (1, 0)).await, []);
-    assert_eq!((ready(ledger, lane(1), 0).await, due(ledger, lane(1), 99).await), (vec![5], vec![(1, 6)]));
-    let two = ledger.parked(lane(1), (OrderKey(1), Offset(0))..(OrderKey(3), Offset(0)), 2).await.unwrap();
-    assert_eq!(two, [parked(lane(1), 1, 2), parked(lane(1), 1, 256)]);
-    assert_eq!(ledger.count().await.unwrap()[0], LaneCount { lane: lane(1), pending: 8, dead_letters: 0 });
-    let form = form.reopen().await;
-    assert_eq!(parked_of(form.ledger(), lane(1), (0, 0), end).await, all);
-    assert_eq!(offsets(&needed(form.ledger(), 1, 0..300).await), [1, 2, 3, 5, 6, 7, 9, 256]);
-}
-
-/// And is in one at a time, with all that is said of it.
-pub async fn parked_entry_moves_to_the_other_places<F: LedgerForm>() {
-    let form = F::create().await;
-    let ledger = form.ledger();
-    let end = (u64::MAX, u64::MAX);
-    let late = |pending| Pending { late: true, attempts: attempts(), ..pending };
-    let from = |place| move |pending| Change::Put { pending, replaces: Some(place) };
-    let under = Place::parked(OrderKey(4));
-    commit(ledger, vec![put(pending(lane(1), 1, None))]).await;
-    commit(ledger, vec![from(Place::default())(late(parked(lane(1), 4, 1)))]).await;
-    assert_eq!((ready(ledger, lane(1), 0).await, offsets(&needed(ledger, 1, 0..9).await)), (vec![], vec![1]));
-    let all = (OrderKey(0), Offset(0))..(OrderKey(9), Offset(0));
-    assert_eq!(ledger.parked(lane(1), all, 9).await.unwrap(), [late(parked(lane(1), 4, 1))]);
-    let waits = late(Pending { key: Some(OrderKey(4)), ..pending(lane(1), 1, Some(70)) });
-    commit(ledger, vec![from(under)(waits.clone())]).await;
-    assert_eq!(parked_of(ledger, lane(1), (0, 0), end).await, []);
-    assert_eq!(ledger.due(lane(1), Timestamp(70), 9).await.unwrap(), std::slice::from_ref(&waits));
-    commit(ledger, vec![from(waits.place())(parked(lane(1), 5, 1))]).await;
-    assert_eq!(due(ledger, lane(1), 99).await, []);
-    assert_eq!(parked_of(ledger, lane(1), (0, 0), end).await, [(5, 1)]);
-    commit(ledger, vec![from(Place::parked(OrderKey(5)))(pending(lane(1), 1, None))]).await;
-    assert_eq!((ready(ledger, lane(1), 0).await, parked_of(ledger, lane(1), (0, 0), end).await), (vec![1], vec![]));
-    commit(ledger, vec![put(parked(lane(1), 6, 2)), unpark(lane(1), 6, 2), settle(lane(1), 1, None)]).await;
-    assert_eq!(ledger.count().await.unwrap(), []);
-    assert_eq!(offsets(&needed(ledger, 1, 0..9).await), [0; 0]);
-}
-
-/// With how much is parked under each, how much it waits for, and its dead letters; the others are not.
-pub async fn keys_that_hold_something_up_are_told<F: LedgerForm>() {
-    let form = F::create().await;
-    let known = |letters| KeyLetters { letters, holding: 1, since: Timestamp(8), delivered: Offset(77) };
-    let waits = |offset, due, key| Pending { key: Some(OrderKey(key)), ..pending(lane(1), offset, Some(due)) };
-    let changes = vec![
-        put(parked(lane(1), 4, 1)),
-        put(parked(lane(1), 4, 2)),
-        put(waits(3, 50, 4)),
-        put(waits(4, 60, 5)),
-        put(parked(lane(2), 4, 1)),
-        put(parked(lane(2), 7, 2)),
-        unpark(lane(2), 7, 2),
-        put(pending(lane(3), 1, None)),
-        Change::PutKey(lane(1), OrderKey(5), known(1)),
-        Change::PutKey(lane(1), OrderKey(5), known(2)),
-        Change::PutKey(lane(9), OrderKey(1), known(3)),
-        Change::PutKey(lane(9), OrderKey(2), known(3)),
-        Change::DropKey(lane(9), OrderKey(2)),
-    ];
-    commit(form.ledger(), changes).await;
-    let of = |route, key, parked, waiting, letters: Option<u32>| KeyState {
-        lane: lane(route),
-        key: OrderKey(key),
-        parked,
-        waiting,
-        letters: letters.map(known),
-    };
-    let expected = [of(1, 4, 2, 1, None), of(1, 5, 0, 1, Some(2)), of(2, 4, 1, 0, None), of(9, 1, 0, 0, Some(3))];
-    assert_eq!(form.ledger().state().await.unwrap().keys, expected);
-    let form = form.reopen().await;
-    let state = form.ledger().state().await.unwrap();
-    assert_eq!(state.keys, expected);
-    let counts: Vec<_> = state.lanes.iter().map(|l| (l.lane.route.0, l.ready, l.waiting, l.parked, l.bytes)).collect();
-    let bytes = |offsets: &[u64]| offsets.iter().map(|o| u64::from(bytes_of(*o))).sum::<u64>();
-    assert_eq!(counts, [(1, 0, 2, 2, bytes(&[1, 2, 3, 4])), (2, 0, 0, 1, bytes(&[1])), (3, 1, 0, 0, bytes(&[1]))]);
-    let changes = vec![
-        Change::DropKey(lane(1), OrderKey(5)),
-        Change::Put { pending: waits(3, 90, 4), replaces: Some(waits(3, 50, 4).place()) },
-        unpark(lane(1), 4, 1),
-    ];
-    commit(form.ledger(), changes).await;
-    let expected = [of(1, 4, 1, 1, None), of(1, 5, 0, 1, None), of(2, 4, 1, 0, None), of(9, 1, 0, 0, Some(3))];
-    assert_eq!(form.ledger().state().await.unwrap().keys, expected);
-}
-
-/// And one without a key has none.
-pub async fn dead_letter_keeps_its_key<F: LedgerForm>() {
-    let form = F::create().await;
-    let of = |offset, order| DeadLetter { order, ..dead_letter(1, offset, "refused") };
-    let order =
-        |holds: Option<u64>| LetterOrder { key: OrderKey(u64::MAX), counted: true, holds: holds.map(Timestamp) };
-    let all = [of(1, None), of(2, Some(order(None))), of(3, Some(order(Some(9))))];
-    commit(form.ledger(), all.iter().cloned().map(Box::new).map(Change::PutDeadLetter).collect()).await;
-    let form = form.reopen().await;
-    assert_eq!(letters(form.ledger(), Selection::default()).await, all);
 }
