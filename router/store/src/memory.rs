@@ -11,7 +11,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Range,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -91,6 +94,11 @@ impl MemoryStore {
         let contents = self.ledger.crash(lose_lazy);
         let logs = lock(&self.logs).iter().map(|(name, log)| (name.clone(), Arc::new(log.crash()))).collect();
         Self::from_parts(contents, logs, self.seed).segment_bytes(self.segment_bytes)
+    }
+
+    /// From now on a commit takes so long before anything of it is there: who answers before it is done is found out.
+    pub fn commits_take(&self, time: Duration) {
+        self.ledger.commit_ms.store(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Makes every later call on this store's ledger and logs fail, as after a failed write.
@@ -408,6 +416,8 @@ impl Log for MemoryLog {
 #[derive(Debug)]
 pub struct MemoryLedger {
     state: Mutex<LedgerState>,
+    /// What a commit takes, in milliseconds.
+    commit_ms: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -422,7 +432,7 @@ struct LedgerState {
 impl MemoryLedger {
     fn from_contents(contents: Contents) -> Self {
         let state = LedgerState { now: contents.clone(), base: contents, lazy: VecDeque::new(), failed: None };
-        MemoryLedger { state: Mutex::new(state) }
+        MemoryLedger { state: Mutex::new(state), commit_ms: AtomicU64::new(0) }
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -482,6 +492,10 @@ impl LedgerState {
 #[async_trait]
 impl Ledger for MemoryLedger {
     async fn commit(&self, epoch: Epoch, changes: Vec<Change>, durability: Durability) -> Result<(), Error> {
+        match self.commit_ms.load(Ordering::Relaxed) {
+            0 => {}
+            ms => tokio::time::sleep(Duration::from_millis(ms)).await,
+        }
         let mut state = lock(&self.state);
         let done = state.commit(epoch, changes, durability);
         if let Err(e) = &done {
