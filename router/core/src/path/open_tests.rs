@@ -13,6 +13,10 @@ use schemas::{Event, Form};
 #[path = "open_tests/ordered.rs"]
 mod ordered;
 
+/// While something is given up.
+#[path = "open_tests/skip.rs"]
+mod skip;
+
 use super::*;
 use crate::{
     clock::Timestamp,
