@@ -24,6 +24,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
+    ops::Range,
     sync::{Arc, OnceLock},
     time::Instant,
 };
@@ -170,6 +171,9 @@ pub struct Case {
     /// Events that were damaged on the disk, which the router has said by name. They need not arrive any more; one that
     /// is sent again is a new event.
     pub damaged: BTreeSet<Key>,
+    /// Offsets that only the archive had, and that were not there for a while: a replay may have passed them over, and
+    /// has said so.
+    pub missing: Vec<Range<u64>>,
 }
 
 /// What a route is owed, given up by an operator.
@@ -530,7 +534,8 @@ fn judge_debts(case: &Case, verdict: &mut Verdict) {
             .published
             .iter()
             .filter(|p| p.acked.is_some() && !case.damaged.contains(&p.event.key))
-            .filter_map(|p| Some((p, p.offset?)));
+            .filter_map(|p| Some((p, p.offset?)))
+            .filter(|(_, offset)| !case.missing.iter().any(|missing| missing.contains(offset)));
         for (p, offset) in there {
             for (route, _) in replay.routes.iter().filter(|(route, _)| replay.owes(&p.event, offset, route)) {
                 let done = done.get(&(replay.run, route.as_str()));

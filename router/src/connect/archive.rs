@@ -52,6 +52,7 @@ pub fn archiving(config: &Config) -> Result<Option<Archiving>, Error> {
         lag_max: archive.lag_max,
         age_max: archive.age_max,
         every: COPY_EVERY,
+        inline: false,
     }))
 }
 

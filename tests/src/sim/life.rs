@@ -1,11 +1,6 @@
 //! One life of the router: from a start to a stop, a kill, or a power loss.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    num::NonZeroU32,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
 
 use router_core::{
     codes::RECORD_DAMAGED,
@@ -25,6 +20,8 @@ use tokio::task::JoinSet;
 
 use super::{
     Totals,
+    archive::{self, SimObjects},
+    damage::Lost,
     ports::{SimClock, SimStore},
     publish::Publishers,
     replay::{self, Replays},
@@ -94,13 +91,15 @@ pub struct Life {
     pub batch_max: u64,
     /// What retention leaves of the settled events; `None` leaves all.
     pub archive_bytes_max: Option<u64>,
+    /// Where segments are copied to before they go.
+    pub objects: Option<Arc<SimObjects>>,
     /// Whether the answers of the third target are asked for.
     pub replies: bool,
     pub replays: Replays,
     /// What operators have given up, in all lives.
     pub given_up: Vec<GivenUp>,
-    /// Offsets whose events were damaged.
-    pub lost: BTreeSet<u64>,
+    /// Events that were damaged, by offset.
+    pub lost: Lost,
     /// Whether the router tells of itself, and what it told when all is settled.
     pub system: bool,
     pub told: system::Told,
@@ -203,8 +202,13 @@ impl Life {
             self.told = system::quiet(&path, &*self.store).await?;
         }
         let there = path.replays().await.map_err(|e| e.to_string())?;
-        self.replays.over(&there, &mut self.totals)?;
-        let (parked, gone) = parked_but(&path, |offset| self.lost.contains(&offset)).await?;
+        let missing = self.objects.as_ref().is_some_and(|objects| !objects.missing().is_empty());
+        self.replays.over(&there, missing, &mut self.totals)?;
+        if let Some(objects) = &self.objects {
+            archive::whole(&path, objects, &self.publishers.journal(), &self.lost).await?;
+            self.totals.add("archives that were read back whole", 1);
+        }
+        let (parked, gone) = parked_but(&path, |offset| self.lost.contains_key(&offset)).await?;
         self.totals.add("dead letters of damaged events", gone);
         let counted = dead_letters(&path.status().await.map_err(|e| e.to_string())?);
         if counted != parked.len() as u64 + gone {
@@ -219,7 +223,8 @@ impl Life {
     async fn start(&mut self, clock: &Arc<SimClock>, chronicle: &mut Chronicle) -> Result<Path, String> {
         let store: Arc<dyn Store> = self.store.clone();
         let requested = self.publishers.tick();
-        let path = Path::start(store, self.topology(), clock.clone()).await;
+        let archiving = self.objects.as_ref().map(|objects| objects.archiving());
+        let path = Path::start_with(store, self.topology(), archiving, clock.clone()).await;
         let path = path.map_err(|e| format!("the router does not start: {e}"))?;
         chronicle.change(&self.routes, requested, self.publishers.tick());
         // A store that fails at once shows them in the next life.
@@ -237,6 +242,8 @@ impl Life {
         if end != End::Stop {
             self.totals.add("ends with submissions under way", u64::from(self.publishers.out() > 0));
             self.totals.add("ends with attempts under way", u64::from(self.targets.under_way() > 0));
+            let calls = self.objects.as_ref().map_or(0, |objects| objects.under_way());
+            self.totals.add("ends with calls of the archive under way", u64::from(calls > 0));
         }
         self.totals.add("calls that found no space", self.store.files().short());
         if let Some(call) = self.store.files().off_in() {
@@ -251,7 +258,8 @@ impl Life {
 
     /// Something that happens to a router.
     async fn something(&mut self, path: &Path, clock: &SimClock, chronicle: &mut Chronicle) {
-        match self.rng.below(20) {
+        match self.rng.below(22) {
+            20 | 21 => self.objects.iter().for_each(|objects| objects.disturb()),
             18 => self.skip_something(path).await,
             15 | 16 => self.revise(path, chronicle).await,
             17 => {

@@ -23,6 +23,9 @@ mod skip;
 /// Bytes that flip.
 mod damage;
 
+/// Where segments are copied to.
+mod archive;
+
 /// What happened.
 mod trace;
 
@@ -52,9 +55,11 @@ use router_core::{
     order::{OnDeadLetter, Order, STUCK_KEYS_MAX},
     quarantine,
 };
+use router_store::disk::sim::Lies;
 use serde_json::json;
 
 use self::{
+    archive::SimObjects,
     life::{End, Life},
     ports::SimStore,
     publish::Publishers,
@@ -73,6 +78,8 @@ use crate::{
 const EVENTS: u64 = 2_500;
 /// What retention leaves, where there is any: about two fifths of the events.
 const ARCHIVE_BYTES_MAX: u64 = 400 << 10;
+/// Crashes of one simulation, at least.
+const CRASHES_MIN: u64 = 2;
 /// Lives before the last one.
 const LIVES: std::ops::RangeInclusive<u64> = 3..=6;
 /// The targets.
@@ -141,8 +148,8 @@ impl fmt::Display for Report {
 /// What is broken on purpose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Broken {
-    /// Syncs say yes and do nothing.
-    pub syncs: bool,
+    /// These syncs say yes and do nothing.
+    pub syncs: Lies,
     /// No route keeps the order that it should.
     pub order: bool,
 }
@@ -252,6 +259,8 @@ struct World {
     /// Batches: how many, and whether the second target takes them whole or not at all.
     batch_max: u64,
     archive_bytes_max: Option<u64>,
+    /// Where segments are copied to before they are let go.
+    objects: Option<Arc<SimObjects>>,
     replays: Replays,
     given_up: Vec<GivenUp>,
     /// Events whose bytes were damaged, by offset.
@@ -269,12 +278,14 @@ impl World {
         let mut rng = Rng::new(seed);
         let trace = Arc::new(Trace::new(printed));
         let store = SimStore::new(1 << rng.between(14, 17), rng.below(3));
-        store.files().lying_sync(broken.syncs);
+        store.files().lying_about(broken.syncs);
         let archive_bytes_max = rng.chance(60).then_some(ARCHIVE_BYTES_MAX);
         // A duplicate of an event that is gone is a new event: only young ones come again where old ones go.
         let again_max = if archive_bytes_max.is_some() { 100 } else { EVENTS };
         let (targets, orders) = (Targets::new(rng.fork(), trace.clone()), orders(&mut rng.fork()));
         targets.ordered(orders.keys().cloned().collect());
+        let archived = archive_bytes_max.is_some() && rng.chance(60);
+        let objects = archived.then(|| SimObjects::new(rng.fork(), trace.clone()));
         World {
             seed,
             targets,
@@ -282,6 +293,7 @@ impl World {
             broken,
             publishers: Publishers::new(rng.fork(), trace.clone(), EVENTS, again_max),
             archive_bytes_max,
+            objects,
             chronicle: Chronicle::default(),
             store: Arc::new(store),
             wall_us: 1_700_000_000_000_000,
@@ -305,10 +317,14 @@ impl World {
             if n > 0 && self.rng.chance(50) {
                 routes = other_routes(&mut self.rng, Some(&routes), &mut self.totals);
             }
-            routes = self.live(&routes, n + 1 == lives);
+            routes = self.live(&routes, lives - n);
             if !self.wrong.is_empty() {
                 break;
             }
+        }
+        let of = |word: End| self.totals.0.get(word.word()).copied().unwrap_or_default();
+        if self.wrong.is_empty() && of(End::Kill) + of(End::PowerLoss) < CRASHES_MIN {
+            self.wrong.push(format!("only {} crashes: {}", of(End::Kill) + of(End::PowerLoss), self.totals));
         }
         let parked = if self.wrong.is_empty() { self.settle(&self.all_of(&routes)) } else { Vec::new() };
         let end = self.publishers.tick();
@@ -329,12 +345,16 @@ impl World {
         self.totals.merge(&self.publishers.totals());
         let tried = self.targets.tried();
         self.totals.merge(&self.targets.totals());
+        let objects = self.objects.take();
+        objects.iter().for_each(|objects| self.totals.merge(&objects.totals()));
+        let missing = objects.map(|objects| objects.missing()).unwrap_or_default();
         self.totals.add("ordered attempts", tried.len() as u64);
         self.totals.add("late attempts", tried.iter().filter(|t| t.late).count() as u64);
         published.extend(replies);
         let damaged = self.lost.into_values().collect();
         let (routes, replays) = (self.chronicle.histories(), self.replays.all());
-        let case = Case { published, routes, received, parked, replays, tried, given_up: self.given_up, damaged };
+        let given_up = self.given_up;
+        let case = Case { published, routes, received, parked, replays, tried, given_up, damaged, missing };
         self.wrong.extend(self.targets.wrong());
         let verdict = if self.wrong.is_empty() { oracle::judge(&case) } else { Verdict::default() };
         Report { seed: self.seed, trace: self.trace.hash(), verdict, wrong: self.wrong, totals: self.totals }
@@ -375,11 +395,12 @@ impl World {
             rng: self.rng.fork(),
             batch_max: self.batch_max,
             archive_bytes_max: self.archive_bytes_max,
+            objects: self.objects.clone(),
             // A reply that comes again once the first one is gone is a new event: see `again_max`.
             replies: self.archive_bytes_max.is_none(),
             replays: self.replays.clone(),
             given_up: self.given_up.clone(),
-            lost: self.lost.keys().copied().collect(),
+            lost: self.lost.clone(),
             system: self.system,
             told: system::Told::default(),
             totals: Totals::default(),
@@ -388,10 +409,10 @@ impl World {
     }
 
     /// One life, up to its end; the store is what the next one finds. The routes that it had at last.
-    fn live(&mut self, routes: &[Route], last: bool) -> Vec<Route> {
+    fn live(&mut self, routes: &[Route], left: u64) -> Vec<Route> {
         let now = self.publishers.tick();
         self.targets.restarted(now);
-        let end = match (last, self.rng.below(10)) {
+        let end = match (left <= CRASHES_MIN, self.rng.below(10)) {
             (true, n) if n < 5 => End::Kill,
             (true, _) => End::PowerLoss,
             (_, 0..2) => End::Stop,
@@ -402,6 +423,9 @@ impl World {
         for target in TARGETS.into_iter().chain([system::TARGET]) {
             let mood = if self.rng.chance(40) { Mood::Good } else { *self.rng.pick(&MOODS) };
             self.targets.set(target, mood);
+        }
+        if let Some(objects) = &self.objects {
+            objects.disturb();
         }
         let mut life = self.life(routes, end);
         self.trace.note("life", &[&format!("{end:?}"), &self.wall_us.to_string()]);
@@ -459,6 +483,7 @@ impl World {
         for target in TARGETS.into_iter().chain([system::TARGET]) {
             self.targets.set(target, Mood::Good);
         }
+        self.objects.iter().for_each(|objects| objects.mend());
         let mut life = self.life(routes, End::Stop);
         let settled = World::runtime().block_on(life.settle(&mut self.chronicle));
         self.totals.merge(&life.totals);

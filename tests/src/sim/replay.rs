@@ -8,6 +8,7 @@ use router_core::{
     path::{Asked, Path, Place, Refused},
     replay::{RunEnd, RunState},
     stats::{RunStatus, Status},
+    store::Error,
 };
 use serde_json::json;
 
@@ -40,13 +41,17 @@ impl Replays {
         }
     }
 
-    /// All is over.
-    pub fn over(&mut self, there: &[RunStatus], totals: &mut Totals) -> Result<(), String> {
+    /// All is over; `missing`: something of the archive was not there for a while.
+    pub fn over(&mut self, there: &[RunStatus], missing: bool, totals: &mut Totals) -> Result<(), String> {
         for r in there {
             let known = self.known.iter_mut().find(|k| k.run == r.run.id.0);
             let known = known.ok_or_else(|| format!("nobody started replay {}", r.run.id))?;
             known.done = r.run.state == RunState::Ended(RunEnd::Done);
             totals.add("replays done", known.done.into());
+            totals.add("replays that passed over what was not there", u64::from(r.run.lost > 0));
+            if r.run.lost > 0 && !missing {
+                return Err(format!("replay {} lost something, and nothing was missing: {r:#?}", r.run.id));
+            }
             for c in r.run.routes.iter().map(|route| route.counts) {
                 if c.matched != c.delivered + c.dead_lettered + c.ended {
                     return Err(format!("replay {} does not add up: {r:#?}", r.run.id));
@@ -87,7 +92,14 @@ impl Life {
 
     async fn start_replay(&mut self, path: &Path, status: &Status) {
         let Some(log) = status.buses.first().filter(|b| b.first < b.tail) else { return };
-        let from = self.rng.between(log.first.0, log.tail.0 - 1);
+        let reach = path.archive(&bus()).map_or(log.first, |archive| archive.bounds().0);
+        // What is in copies alone, more often than it would be.
+        let far = reach < log.first && self.rng.chance(60);
+        let from = if far {
+            self.rng.between(reach.0, log.first.0 - 1)
+        } else {
+            self.rng.between(log.first.0, log.tail.0 - 1)
+        };
         let to = if self.rng.chance(50) { None } else { Some((from + 1 + self.rng.below(900)).min(log.tail.0)) };
         let mut chosen: Vec<Route> = vec![self.rng.pick(&self.routes).clone()];
         let other = self.rng.pick(&self.routes).clone();
@@ -116,8 +128,11 @@ impl Life {
                 let (RunId(run), from, to) = (started.id, started.span.from.0, started.span.to.0);
                 self.trace.note("replay", &[&run.to_string(), &format!("{from}..{to}")]);
                 self.totals.add("replays started", 1);
+                self.totals.add("replays out of copies", far.into());
                 self.replays.known.push(Replayed { run, from, to, routes, done: false });
             }
+            // The copies are not listed yet: it was not begun.
+            Err(Refused::Store(Error::Unreachable(why))) => self.trace.note("no replay yet", &[&*why]),
             // The store has failed, and may have kept it all the same.
             Err(Refused::Store(_)) => self.replays.maybe = Some(routes),
             Err(e) => self.trace.note("no replay", &[&e.to_string()]),

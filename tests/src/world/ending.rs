@@ -33,6 +33,7 @@ pub fn judge_with(
         tried: Vec::new(),
         given_up: Vec::new(),
         damaged: Default::default(),
+        missing: Vec::new(),
     })
 }
 

@@ -49,6 +49,9 @@ pub struct Archiving {
     pub age_max: Option<Duration>,
     /// From one look at the logs to the next: [`COPY_EVERY`].
     pub every: Duration,
+    /// Copies are packed on the thread of the path, which stands still meanwhile: for simulations, where no other thread
+    /// may have a say.
+    pub inline: bool,
 }
 
 /// The loop and what it needs.
@@ -210,8 +213,13 @@ impl Copier {
                 Err(e) => return Err(e.into()),
             };
             let (epoch, name) = (self.epochs.of(id, at), bus.clone());
-            let packed = tokio::task::spawn_blocking(move || pack::pack(&name, epoch, (at, end), &chunks)).await;
-            let packed = packed.map_err(|e| Stopped::Archive(format!("packing a copy ended by a bug: {e}")))?;
+            let pack = move || pack::pack(&name, epoch, (at, end), &chunks);
+            let packed = if self.archiving.inline {
+                pack()
+            } else {
+                let packed = tokio::task::spawn_blocking(pack).await;
+                packed.map_err(|e| Stopped::Archive(format!("packing a copy ended by a bug: {e}")))?
+            };
             let packed = packed.map_err(|e| Stopped::Archive(format!("a copy cannot be packed: {e}")))?;
             // Offsets without an event need no copy.
             let Some(packed) = packed else { return Ok(()) };

@@ -32,6 +32,7 @@ fn archiving(objects: &Arc<MemoryObjects>, uncopied: Uncopied) -> Archiving {
         lag_max: Duration::from_secs(3600),
         age_max: None,
         every: Duration::from_millis(20),
+        inline: false,
     }
 }
 
