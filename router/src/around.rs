@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use router_core::{store::Store, target::Target};
+use router_core::{shelf::Objects, store::Store, target::Target};
 use router_http::intake::Submit;
 
 /// Puts something around a port; as it is, it passes each on.
@@ -16,6 +16,11 @@ pub trait Around: Send + Sync + 'static {
     /// The store, once it is open; it is closed without it.
     fn store(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
         store
+    }
+
+    /// The place that segments are copied to.
+    fn objects(&self, objects: Arc<dyn Objects>) -> Arc<dyn Objects> {
+        objects
     }
 
     /// Each target, also one that a reload makes.

@@ -55,6 +55,8 @@ pub struct Options {
     pub file: Option<PathBuf>,
     /// How often files with certificates and keys are looked at, in place of [`tls::RELOAD_EVERY`].
     pub reload_every: Option<Duration>,
+    /// How often it is looked for what retention lets go, in place of every ten seconds.
+    pub sweep_every: Option<Duration>,
     /// What stands around its ports.
     pub around: Option<Arc<dyn Around>>,
 }
@@ -171,7 +173,10 @@ pub async fn serve(config: Config, options: Options) -> Result<Running, Error> {
     let configured = config.admin.token.as_ref().map(|t| connect::secret(|| "admin.token".into(), t)).transpose()?;
     let router = config.router.key.as_ref().map(|_| connect::router(&config.router, &data)).transpose()?;
     let keys = connect::keys(&config)?;
-    let archiving = connect::archiving(&config)?;
+    if let Some(every) = options.sweep_every {
+        topology.budgets.sweep_every = every;
+    }
+    let archiving = connect::archiving(&config, &*around)?;
     let clients = connect::Clients::default();
     let mut sources = Vec::new();
     for (name, source) in &config.sources {

@@ -2,11 +2,17 @@
 //! acknowledged arrives or is parked, under the same ids, whatever the moment.
 //!
 //! Twice: at named points between any two steps of an event's way, where a second program made of the same `serve` kills
-//! itself, and at random under load. Of the latter a kill counts only if it hit the router at work: at least 100 deliveries in flight, 100 that wait for
-//! their next try, and one lane that lives from the ledger. The suite fails when a round does not get there.
+//! itself, and at random under load. Of the latter a kill counts only if it hit the router at work: at least 100 deliveries
+//! in flight, 100 that wait for their next try, and one lane that lives from the ledger. The suite fails when a round does
+//! not get there.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+/// While events are let go.
+#[path = "crash/archive.rs"]
+mod archive;
+
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{
         Arc,
@@ -17,11 +23,11 @@ use std::{
 
 use gocoffee::admin::view::Status;
 use router_tests::{
-    coffee::{Coffee, KINDS, coffee},
-    oracle::{Replayed, now},
+    coffee::{Coffee, KINDS, Key, coffee},
+    oracle::{Received, Replayed, Wanted, now},
     world::{
         ending,
-        process::Place,
+        process::{Place, Router},
         publisher::Publisher,
         script::{Rule, Script},
         setup::{Chronicle, Route},

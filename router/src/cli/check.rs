@@ -7,6 +7,7 @@ use router_core::id::TargetName;
 
 use super::{Done, Exit, Failure, Output, against, print, print_json};
 use crate::{
+    around::Nothing,
     change::Change,
     codes,
     config::{self, Config, Loaded, report::Finding},
@@ -138,7 +139,7 @@ async fn connect(config: &Config, loaded: &mut Loaded) -> Result<(), Failure> {
 
 /// Looks whether the archive can be listed, written and read, takes conditional writes, and gives back what it took.
 async fn archive(config: &Config, loaded: &mut Loaded) -> Result<(), connect::Error> {
-    let Some(archiving) = connect::archiving(config)? else { return Ok(()) };
+    let Some(archiving) = connect::archiving(config, &Nothing)? else { return Ok(()) };
     let probed = tokio::time::timeout(CONNECT_TIMEOUT, archiving.shelf.probe()).await;
     let why = match probed {
         Ok(Ok(())) => return Ok(()),

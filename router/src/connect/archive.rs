@@ -10,7 +10,10 @@ use router_core::{
 use router_objects::Bucket;
 
 use super::{Error, secret};
-use crate::config::{self, Config};
+use crate::{
+    around::Around,
+    config::{self, Config},
+};
 
 /// The buses whose events are copied.
 pub fn archived_buses(config: &Config) -> Vec<BusName> {
@@ -34,11 +37,11 @@ pub fn retention_of(config: &Config, bus: &BusName) -> Duration {
     config.buses.get(bus).map_or_else(default, |bus| bus.retention.age_max)
 }
 
-/// The archive that is configured; nothing is asked of it yet.
+/// The archive that is configured, with this around its place; nothing is asked of it yet.
 ///
 /// # Errors
 /// [`Error`].
-pub fn archiving(config: &Config) -> Result<Option<Archiving>, Error> {
+pub fn archiving(config: &Config, around: &dyn Around) -> Result<Option<Archiving>, Error> {
     let Some(archive) = &config.archive else { return Ok(None) };
     let mut options = BTreeMap::new();
     for (name, value) in &archive.options {
@@ -46,7 +49,7 @@ pub fn archiving(config: &Config) -> Result<Option<Archiving>, Error> {
     }
     let bucket = Bucket::open(&archive.to, &options, &environment).map_err(|e| Error::Archive(e.to_string()))?;
     Ok(Some(Archiving {
-        shelf: Arc::new(Shelf::new(Arc::new(bucket))),
+        shelf: Arc::new(Shelf::new(around.objects(Arc::new(bucket)))),
         buses: archived_buses(config),
         uncopied: archive.when_full.uncopied(),
         lag_max: archive.lag_max,

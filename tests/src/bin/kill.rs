@@ -20,6 +20,12 @@
 //! | `replaying` | a replay is to be noted; it is not |
 //! | `replayed` | it is noted; nobody was told |
 //! | `redelivered` | a target has an event of a replay; nothing here knows |
+//! | `archiving` | a sealed segment is to be copied to the archive; its copy is not there |
+//! | `archived` | its copy is there; nothing here knows |
+//! | `trimming` | nothing needs a segment any more; it is there |
+//! | `trimmed` | it is gone; nobody was told |
+//!
+//! What is kept is looked through ten times a second, so that the last two are not waited for.
 
 use std::{
     ops::Range,
@@ -33,6 +39,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use gocoffee::{
     around::Around,
     config,
@@ -41,6 +48,7 @@ use gocoffee::{
 use router_core::{
     clock::Timestamp,
     id::{BusId, BusName, Epoch, LaneId, Offset, OrderKey, RunId, SourceName, TargetName},
+    shelf::{self, Object, Objects},
     source::RawEvent,
     store::{
         Admitted, Change, Chunk, DeadLetter, Durability, Error, Keyed, LaneCount, Ledger, Log, Needed, Page, Pending,
@@ -51,6 +59,9 @@ use router_core::{
 use router_http::intake::{Results, Submit};
 use router_tests::world::process::KILL;
 use tokio::{signal::unix::SignalKind, sync::watch};
+
+/// From one look for what retention lets go to the next.
+const SWEEP_EVERY: Duration = Duration::from_millis(100);
 
 /// At which pass of which point the process ends.
 struct Kill {
@@ -87,6 +98,10 @@ impl Around for Killing {
 
     fn store(&self, inner: Arc<dyn Store>) -> Arc<dyn Store> {
         Arc::new(KillingStore { inner, kill: self.0.clone() })
+    }
+
+    fn objects(&self, inner: Arc<dyn Objects>) -> Arc<dyn Objects> {
+        Arc::new(KillingObjects { inner, kill: self.0.clone() })
     }
 
     fn target(&self, inner: Arc<dyn Target>) -> Arc<dyn Target> {
@@ -134,6 +149,47 @@ impl Target for KillingTarget {
             self.kill.at("redelivered").await;
         }
         outcomes
+    }
+}
+
+struct KillingObjects {
+    inner: Arc<dyn Objects>,
+    kill: Arc<Kill>,
+}
+
+#[async_trait]
+impl Objects for KillingObjects {
+    fn place(&self) -> &str {
+        self.inner.place()
+    }
+
+    async fn create(&self, name: &str, body: Bytes) -> Result<(), shelf::Error> {
+        // What says whose the place is, is no copy.
+        let copy = name != shelf::MARKER;
+        if copy {
+            self.kill.at("archiving").await;
+        }
+        let done = self.inner.create(name, body).await;
+        if copy {
+            self.kill.at("archived").await;
+        }
+        done
+    }
+
+    async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, shelf::Error> {
+        self.inner.read(name, range).await
+    }
+
+    async fn length(&self, name: &str) -> Result<u64, shelf::Error> {
+        self.inner.length(name).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Object>, shelf::Error> {
+        self.inner.list(prefix).await
+    }
+
+    async fn remove(&self, name: &str) -> Result<(), shelf::Error> {
+        self.inner.remove(name).await
     }
 }
 
@@ -204,7 +260,10 @@ impl Log for KillingLog {
     }
 
     async fn reduce(&self, first: Offset, keep: Vec<Offset>) -> Result<(), Error> {
-        self.inner.reduce(first, keep).await
+        self.kill.at("trimming").await;
+        let done = self.inner.reduce(first, keep).await;
+        self.kill.at("trimmed").await;
+        done
     }
 
     async fn kept(&self, first: Offset) -> Result<Option<u64>, Error> {
@@ -291,7 +350,8 @@ async fn run(file: PathBuf, kill: Kill) -> Result<(), String> {
     let loaded = config::load_file(&file).map_err(|e| e.to_string())?;
     let config = loaded.config.ok_or_else(|| loaded.report.to_text(false))?;
     let around: Arc<dyn Around> = Arc::new(Killing(Arc::new(kill)));
-    let options = Options { file: Some(file), around: Some(around), ..Options::default() };
+    let sweep_every = Some(SWEEP_EVERY);
+    let options = Options { file: Some(file), around: Some(around), sweep_every, ..Options::default() };
     let mut stop = tokio::signal::unix::signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
     let running = serve::serve(config, options).await.map_err(|e| e.to_string())?;
     println!("ready, to be killed");
