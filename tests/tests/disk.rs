@@ -18,6 +18,7 @@ use router_tests::{
         ending,
         process::{Place, Router},
         publisher::Publisher,
+        script::{Rule, Script},
         setup::{Chronicle, Route},
         sink::Sink,
     },
@@ -141,4 +142,72 @@ async fn full_file_system_settles_trims_and_accepts_again() {
     };
     let status = fill_and_drain(&place, 1_600, disturb).await;
     assert!(status.disk.free_bytes.is_some_and(|free| free >= 80 * MIB), "{:?}", status.disk);
+}
+
+/// Where what was written to the newest of these files ends: what is reserved behind it reads as zeros.
+fn written(folder: &Path, extension: &str) -> u64 {
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let newest = files.filter(|p| p.extension().is_some_and(|e| e == extension)).max().unwrap();
+    let bytes = std::fs::read(newest).unwrap();
+    bytes.iter().rposition(|b| *b != 0).map_or(0, |at| at as u64 + 1)
+}
+
+/// Where the write that is cut short goes.
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    /// To the ledger, while nothing is appended.
+    Commit(u64),
+    /// To the log.
+    Append(u64),
+}
+
+/// The real process when a write of it is cut short. Goal: it ends with exit code 74 and says why; nothing that it
+/// acknowledged is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn write_that_is_cut_short_ends_the_process_and_loses_nothing() {
+    const EVENTS: u64 = 300;
+    let (sink, place) = (Sink::start().await, Place::new());
+    let routes = [
+        Route::all("up", &sink.url("up")),
+        // Its attempts fail for ever, and each is in a commit.
+        Route::all("failing", &sink.url("failing")).attempts_max(1_000_000),
+    ];
+    sink.script("failing", Rule::status(500).every(2));
+    let publisher = Publisher::new(&place.url());
+    let (mut chronicle, mut next, mut unsent) = (Chronicle::default(), 0, Vec::new());
+    let cuts = [Cut::Commit(0), Cut::Commit(60), Cut::Commit(700), Cut::Append(0), Cut::Append(100)];
+    for (n, cut) in cuts.into_iter().enumerate() {
+        let requested = now();
+        let router = place.start_limited(&routes).await;
+        if n == 0 {
+            chronicle.change(&routes, requested, now());
+        }
+        let more = |next: &mut u64| {
+            *next += EVENTS;
+            (*next - EVENTS..*next).map(|n| coffee("cut", n)).collect::<Vec<_>>()
+        };
+        publisher.publish(more(&mut next), 16).await;
+        router.until("something is tried again", PATIENCE, |s| s.routes.iter().any(|r| r.retrying > 0)).await;
+        match cut {
+            Cut::Commit(bytes) => router.file_bytes_max(written(&place.data().join("ledger"), "jnl") + bytes),
+            Cut::Append(bytes) => {
+                router.file_bytes_max(written(&place.data().join("buses/default"), "log") + bytes);
+                unsent.push(publisher.spawn(more(&mut next), 16));
+            }
+        }
+        let ended = router.ended(PATIENCE).await;
+        let logged = place.logged();
+        println!("{cut:?}: {ended}\n{}", logged.lines().last().unwrap_or_default());
+        assert_eq!(ended.code(), Some(74), "{cut:?}:\n{logged}");
+        assert!(logged.contains("restart the router"), "{cut:?}:\n{logged}");
+    }
+
+    sink.script("failing", Script::good());
+    let router = place.start(&routes).await;
+    for unsent in unsent {
+        tokio::time::timeout(PATIENCE, unsent).await.expect("everything gets in at last").unwrap();
+    }
+    router.settled(PATIENCE).await;
+    let verdict = ending::end(router, &place, &publisher, &chronicle, &[&sink]).await;
+    assert_eq!((verdict.balance["failing"].owed, verdict.balance["failing"].parked), (next, 0), "{verdict}");
 }

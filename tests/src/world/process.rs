@@ -156,6 +156,16 @@ impl Place {
         self.spawn_in(command, &self.config_with(routes, more))
     }
 
+    /// The same in a process that lives on when [`Router::file_bytes_max`] lets it write no further: the signal for files
+    /// that are too large is ignored, and the write fails.
+    pub async fn start_limited(&self, routes: &[Route]) -> Router<'_> {
+        let mut command = tokio::process::Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(binary());
+        let mut router = self.spawn_in(command, &self.config(routes));
+        router.ready(&[200]).await;
+        router
+    }
+
     /// Starts the binary where it cannot start: what it ends with, and what it has logged.
     ///
     /// # Panics
@@ -298,6 +308,30 @@ impl Router<'_> {
         let text = text.expect("the system tells of a process");
         let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory, too");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("in KiB") << 10
+    }
+
+    /// None of its files grows beyond so many bytes from now on.
+    ///
+    /// # Panics
+    /// When the system does not take the limit.
+    pub fn file_bytes_max(&self, bytes_max: u64) {
+        use rustix::process::{Resource, Rlimit, prlimit};
+        let limit = Rlimit { current: Some(bytes_max), maximum: None };
+        prlimit(self.pid(), Resource::Fsize, limit).expect("a limit of its own files");
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn ended(mut self, deadline: Duration) -> ExitStatus {
+        let ended = tokio::time::timeout(deadline, self.child.wait()).await;
+        let ended = ended.unwrap_or_else(|_| panic!("it goes on:\n{}", self.place.logged()));
+        ended.expect("the child can be waited for")
+    }
+
+    fn pid(&self) -> Option<rustix::process::Pid> {
+        self.child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()))
     }
 
     /// What the probe for readiness is answered.
@@ -445,8 +479,8 @@ impl Router<'_> {
     /// # Panics
     /// When it does not stop in time.
     pub async fn terminate(mut self) -> ExitStatus {
-        let pid = self.child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
-        rustix::process::kill_process(pid.expect("it runs"), rustix::process::Signal::TERM).expect("it is ours");
+        let pid = self.pid().expect("it runs");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it is ours");
         match tokio::time::timeout(STOP, self.child.wait()).await {
             Ok(status) => status.expect("the child can be waited for"),
             Err(_) => panic!("the router does not stop on SIGTERM:\n{}", self.place.logged()),
