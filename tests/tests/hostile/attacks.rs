@@ -35,6 +35,8 @@ const MEMORY_MAX: u64 = 384 << 20;
 const IDLE: usize = 800;
 /// Who tries wrong keys at a time.
 const AT_DOORS: usize = 4;
+/// Within this time a connection whose sender has closed its half is ended.
+const HALF_CLOSED: Duration = Duration::from_secs(10);
 /// Connections that say a little now and then.
 const SLOW: usize = 40;
 
@@ -189,6 +191,36 @@ async fn doors(aim: Aim) {
     assert!([401, 403].contains(&answer.status), "{} {}", answer.status, answer.text());
 }
 
+/// Senders that say that they have nothing more to say: within a head, within a body, and behind a whole request.
+async fn half_closed(aim: Aim) {
+    let request = |id: &str| {
+        let body = event(id).to_string();
+        let length = body.len();
+        let head = format!("POST /events HTTP/1.1\r\nhost: x\r\ncontent-type: {}\r\ncontent-length: {length}", CLOUD.1);
+        (head, format!("\r\n\r\n{body}"))
+    };
+    let said = async |text: &str| {
+        let mut stream = TcpStream::connect(&aim.public).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = String::new();
+        let read = tokio::time::timeout(HALF_CLOSED, stream.read_to_string(&mut answer)).await;
+        read.expect("nobody waits for more of it").unwrap_or_default();
+        answer
+    };
+    let (head, body) = request("half");
+    for _ in 0..50 {
+        for text in [&head[..], &format!("{head}{}", &body[..body.len() - 1])] {
+            let answer = said(text).await;
+            assert!(!answer.starts_with("HTTP/1.1 2"), "{answer}");
+        }
+    }
+    let (head, body) = request("whole");
+    let answer = said(&format!("{head}{body}")).await;
+    // Who is gone may get no answer; then nothing was promised.
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 202 "), "{answer}");
+}
+
 /// The same event over and over.
 async fn repeated(aim: Aim) {
     for _ in 0..500 {
@@ -268,6 +300,7 @@ async fn who_behaves_is_served_while_others_attack() {
     attacks.spawn(heads(aim.clone()));
     attacks.spawn(doors(aim.clone()));
     attacks.spawn(repeated(aim.clone()));
+    attacks.spawn(half_closed(aim.clone()));
     for _ in 0..SLOW {
         attacks.spawn(slow(aim.clone()));
     }
@@ -307,5 +340,6 @@ async fn who_behaves_is_served_while_others_attack() {
     }
     let again = sink.journal().iter().filter(|r| &*r.key.id == "again").count();
     assert_eq!(again, 1, "one event, however often it was sent");
+    assert!(!sink.journal().iter().any(|r| &*r.key.id == "half"), "what was cut off is no event");
     assert!(router.terminate().await.success());
 }
