@@ -72,11 +72,11 @@ enum Command {
     Bench(bench::Args),
     /// Simulate the path and the log on broken files, in simulated time: one seed with every step, or many.
     #[command(
-        after_help = "Examples:\n  cargo xtask sim 7            seed 7, every step printed\n  cargo xtask sim 0 10000      seeds 0 to 9,999"
+        after_help = "Examples:\n  cargo xtask sim 7            seed 7, every step printed\n  SEED=7 cargo xtask sim       the same\n  cargo xtask sim 0 10000      seeds 0 to 9,999"
     )]
     Sim {
-        /// The seed, or the first of many.
-        seed: u64,
+        /// The seed, or the first of many; without it, what the environment says in SEED.
+        seed: Option<u64>,
         /// How many seeds from there on; without it, one, with every step printed.
         count: Option<u64>,
     },
@@ -121,7 +121,12 @@ fn main() -> ExitCode {
     })
 }
 
-fn simulate(root: &Path, seed: u64, count: Option<u64>) -> Result<ExitCode, Error> {
+fn simulate(root: &Path, seed: Option<u64>, count: Option<u64>) -> Result<ExitCode, Error> {
+    let seed = match (seed, std::env::var("SEED")) {
+        (Some(seed), _) => seed,
+        (None, Ok(text)) => text.parse().map_err(|_| Error(format!("SEED={text} is no number")))?,
+        (None, Err(_)) => return Err(Error("which seed? `cargo xtask sim 7`, or `SEED=7 cargo xtask sim`".into())),
+    };
     let numbers = [Some(seed), count].into_iter().flatten().map(|n| n.to_string());
     let status = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["run", "-q", "-p", "router-tests", "--bin", "coffee-sim", "--"])
