@@ -59,8 +59,8 @@ enum Command {
     Demo(demo::Options),
     /// Check formatting and lints, run all tests, and end with a line that counts them.
     ///
-    /// Needs Rust with rustfmt and clippy, and a C compiler; uses cargo-nextest where it is installed, and Python 3 for
-    /// moto and ministack, which stand for AWS.
+    /// Needs Rust with rustfmt and clippy, and a C compiler; uses cargo-nextest and cargo-deny where they are installed, and
+    /// Python 3 for moto and ministack, which stand for AWS.
     Test {
         /// Run the long forms: more rounds of the crash suite.
         #[arg(long)]

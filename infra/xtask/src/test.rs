@@ -68,6 +68,7 @@ fn run_all(runner: &Runner<'_>) -> Tally {
     // What `cargo demo` builds, and who leaves the clouds out: nothing above has these features.
     let small = ["check", "--no-default-features", "--package", "gocoffee", "--package", "router-tests", "--bins"];
     tally.add(runner.check("without the clouds", &small, "mend what the compiler names"));
+    tally.add(dependencies(runner));
     let build = runner.check("build", &["build", "--workspace", "--all-targets"], "mend what the compiler names");
     tally.add(build);
     // A thread that panicked leaves the suites without their peers, which they say.
@@ -82,6 +83,19 @@ fn run_all(runner: &Runner<'_>) -> Tally {
         tally.add(runner.tests("doc tests", &["test", "--workspace", "--doc", "--no-fail-fast"]));
     }
     tally
+}
+
+/// What deny.toml says of licences, of what is kept out, and of where crates come from. Known faults are asked for over
+/// the network, which CI does.
+fn dependencies(runner: &Runner<'_>) -> Tally {
+    if !works("cargo", &["deny", "--version"]) {
+        eprintln!(
+            "cargo-deny is not installed, so dependencies are held to deny.toml by CI alone; `cargo install cargo-deny --locked` adds it"
+        );
+        return Tally::default();
+    }
+    let deny = ["deny", "--offline", "--locked", "--log-level", "error", "check", "licenses", "bans", "sources"];
+    runner.check("dependencies", &deny, "choose another crate, or say in deny.toml why this one may be there")
 }
 
 struct Runner<'a> {
