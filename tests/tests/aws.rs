@@ -34,6 +34,10 @@ mod publish;
 #[path = "aws/sent.rs"]
 mod sent;
 
+/// Who the router is, by its environment and by roles.
+#[path = "aws/identity.rs"]
+mod identity;
+
 /// The source `aws.put_events`.
 #[path = "aws/sdk.rs"]
 mod sdk;

@@ -148,6 +148,26 @@ impl Place {
         router
     }
 
+    /// The same where the environment says who the router is to a cloud: with these variables, and none else whose name
+    /// begins so; its user's folder is that of the place.
+    pub async fn start_in(
+        &self,
+        beginning: &str,
+        variables: &[(&str, &str)],
+        routes: &[Route],
+        more: &Value,
+    ) -> Router<'_> {
+        let mut command = tokio::process::Command::new(binary());
+        let others = std::env::vars_os().map(|(name, _)| name);
+        others
+            .filter(|name| name.to_string_lossy().starts_with(beginning))
+            .for_each(|name| _ = command.env_remove(name));
+        command.env("HOME", self.folder.path()).envs(variables.iter().copied());
+        let mut router = self.spawn_in(command, &self.config_with(routes, more));
+        router.ready(&[200]).await;
+        router
+    }
+
     /// The same in another program, `coffee-kill`, which ends itself at the n-th pass of a named point: perhaps before it
     /// is ready.
     pub fn start_to_kill(&self, program: &Path, routes: &[Route], more: &Value, point: &str, nth: u64) -> Router<'_> {

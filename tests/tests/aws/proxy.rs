@@ -29,10 +29,26 @@ pub enum Fault {
 /// What becomes of a request with this body; `None`: it goes through.
 pub type Rule = Box<dyn FnMut(&str) -> Option<Fault> + Send>;
 
+/// What was asked, and what was answered by the peer or in its place.
+#[derive(Clone, Debug, Default)]
+pub struct Exchange {
+    pub headers: HeaderMap,
+    pub body: String,
+    pub answer: String,
+}
+
+impl Exchange {
+    /// The access key that it was signed with.
+    pub fn access_key(&self) -> &str {
+        let signed = self.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        signed.split_once("Credential=").and_then(|(_, rest)| rest.split('/').next()).unwrap_or_default()
+    }
+}
+
 /// A proxy that runs until it is dropped.
 pub struct Proxy {
     pub url: String,
-    seen: Arc<Mutex<Vec<Value>>>,
+    seen: Arc<Mutex<Vec<Exchange>>>,
     task: JoinHandle<()>,
 }
 
@@ -47,7 +63,7 @@ impl Proxy {
     pub async fn start(to: &str, rule: Rule) -> Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (seen, rule, to) = (Arc::<Mutex<Vec<Value>>>::default(), Arc::new(Mutex::new(rule)), to.to_owned());
+        let (seen, rule, to) = (Arc::<Mutex<Vec<Exchange>>>::default(), Arc::new(Mutex::new(rule)), to.to_owned());
         let journal = seen.clone();
         let task = tokio::spawn(async move {
             let client = Client::new(Duration::from_secs(30));
@@ -69,13 +85,22 @@ impl Proxy {
 
     /// How many entries the requests so far had, one by one.
     pub fn entries(&self) -> Vec<usize> {
-        self.seen.lock().unwrap().iter().filter_map(|body| Some(body["Entries"].as_array()?.len())).collect()
+        let entries = |exchange: &Exchange| {
+            let body: Value = serde_json::from_str(&exchange.body).ok()?;
+            Some(body["Entries"].as_array()?.len())
+        };
+        self.seen.lock().unwrap().iter().filter_map(entries).collect()
+    }
+
+    /// Everything that went through it.
+    pub fn exchanges(&self) -> Vec<Exchange> {
+        self.seen.lock().unwrap().clone()
     }
 }
 
 /// A broken connection is an error of the service: hyper closes it.
 #[derive(Debug)]
-struct Broken;
+pub struct Broken;
 
 impl std::fmt::Display for Broken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -90,14 +115,19 @@ async fn pass(
     client: Client,
     to: String,
     rule: Arc<Mutex<Rule>>,
-    journal: Arc<Mutex<Vec<Value>>>,
+    journal: Arc<Mutex<Vec<Exchange>>>,
 ) -> Result<Response<Full<Bytes>>, Broken> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Broken)?.to_bytes();
     let text = String::from_utf8_lossy(&body).into_owned();
-    journal.lock().unwrap().push(serde_json::from_str(&text).unwrap_or_default());
+    let at = {
+        let mut journal = journal.lock().unwrap();
+        journal.push(Exchange { headers: head.headers.clone(), body: text.clone(), ..Exchange::default() });
+        journal.len() - 1
+    };
     let fault = (rule.lock().unwrap())(&text);
     if let Some(Fault::Answer(status, body)) = &fault {
+        journal.lock().unwrap()[at].answer = body.to_string();
         return Ok(answer(*status, body));
     }
     let mut headers = head.headers;
@@ -106,6 +136,7 @@ async fn pass(
     }
     let url = format!("{to}{}", head.uri.path());
     let got = client.send(head.method, &url, headers, body).await.map_err(|_| Broken)?;
+    journal.lock().unwrap()[at].answer = got.text();
     match fault {
         Some(Fault::Break) => Err(Broken),
         Some(Fault::Change(change)) => {
