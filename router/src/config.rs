@@ -87,7 +87,8 @@ pub use self::{
 };
 pub use aws::{
     ApiDestinationSource, ApiKey, AwsAccessKey, AwsBatch, AwsCredentials, AwsSource, BasicLogin, EventBridgeMapping,
-    EventBridgeSource, EventBridgeTarget, Invocation, LambdaTarget, OAuthTokens, PutEventsSource, SqsTarget,
+    EventBridgeSource, EventBridgeTarget, EventBridgeV2Target, Invocation, LambdaTarget, OAuthTokens, PutEventsSource,
+    RawEventsBatch, SqsTarget,
 };
 pub use azure::{
     AzureEntra, AzureFunctionTarget, AzureSas, AzureTokens, EventGridBatch, EventGridMode, EventGridNamespaceTarget,

@@ -430,6 +430,8 @@ pub fn target(name: &TargetName, target: &config::Target, clients: &Clients) -> 
         #[cfg(feature = "aws")]
         config::Target::EventBridge(bus) => aws::eventbridge(name, bus, &clients.aws),
         #[cfg(feature = "aws")]
+        config::Target::EventBridgeV2(bus) => aws::eventbridge_v2(name, bus, &clients.aws),
+        #[cfg(feature = "aws")]
         config::Target::Sqs(queue) => aws::sqs(name, queue, &clients.aws),
         #[cfg(feature = "aws")]
         config::Target::Lambda(function) => {
@@ -437,9 +439,10 @@ pub fn target(name: &TargetName, target: &config::Target, clients: &Clients) -> 
             aws::lambda(name, function, &clients.aws, client.map_err(|e| Error::TargetTls(name.clone(), e))?)
         }
         #[cfg(not(feature = "aws"))]
-        config::Target::EventBridge(_) | config::Target::Sqs(_) | config::Target::Lambda(_) => {
-            Err(built_without(name, target, "aws"))
-        }
+        config::Target::EventBridge(_)
+        | config::Target::EventBridgeV2(_)
+        | config::Target::Sqs(_)
+        | config::Target::Lambda(_) => Err(built_without(name, target, "aws")),
         #[cfg(feature = "azure")]
         config::Target::EventGrid(topic) => azure::topic(name, topic, rate(topic.rate.as_ref()), &clients.http),
         #[cfg(feature = "azure")]

@@ -168,6 +168,7 @@ impl Named {
             config::Target::PubSub(topic) => return Named(google(&topic.credentials)),
             config::Target::CloudRun(service) => return Named(google(&service.credentials)),
             config::Target::EventBridge(bus) => return Named(aws(&bus.credentials)),
+            config::Target::EventBridgeV2(bus) => return Named(aws(&bus.credentials)),
             config::Target::Sqs(queue) => return Named(aws(&queue.credentials)),
             config::Target::Lambda(function) => return Named(aws(&function.credentials)),
         };

@@ -34,6 +34,14 @@ mod publish;
 #[path = "aws/sent.rs"]
 mod sent;
 
+/// A custom event bus, played.
+#[path = "aws/custom_bus.rs"]
+mod custom_bus;
+
+/// The target `eventbridge_v2`.
+#[path = "aws/custom.rs"]
+mod custom;
+
 /// Who the router is, by its environment and by roles.
 #[path = "aws/identity.rs"]
 mod identity;

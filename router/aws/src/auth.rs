@@ -203,6 +203,21 @@ pub(crate) fn once(timeout: Duration) -> (RetryConfig, TimeoutConfig) {
     (RetryConfig::disabled(), times)
 }
 
+/// A client of that SDK for that account, whose calls take so long at most; ends the function that it stands in where no
+/// region is known. Each SDK has types of its own for the same thing.
+macro_rules! client {
+    ($sdk:ident, $account:expr, $timeout:expr) => {{
+        let (retry, times) = $crate::auth::once($timeout);
+        let config = $sdk::config::Builder::from($account.config().await?);
+        let mut config = config.retry_config(retry).timeout_config(times);
+        if let Some(endpoint) = $account.endpoint() {
+            config = config.endpoint_url(endpoint);
+        }
+        $sdk::Client::from_conf(config.build())
+    }};
+}
+pub(crate) use client;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@
 //! | [`auth`] | regions and credentials; one [`Account`] for all that is configured alike |
 //! | [`wire`] | events as the services take them, counted as they count |
 //! | [`source`] | where events come from: [`EventBridgeSource`], [`ApiDestination`], and [`PutEvents`] with what [`sigv4`] knows |
-//! | [`target`] | where events go: [`EventBridge`], [`Sqs`], [`Lambda`] |
+//! | [`target`] | where events go: [`EventBridge`], [`EventBridgeV2`], [`Sqs`], [`Lambda`] |
 //!
 //! Decisions are pure (what an event is on the wire, which batch a call takes, what an error means); the official
 //! SDKs do the rest, without their own retries: the path does those.
@@ -44,4 +44,7 @@ pub use source::{
     ApiDestination, ApiDestinationConfig, Credentials, EventBridgeSource, EventBridgeSourceConfig, PutEvents,
     PutEventsConfig,
 };
-pub use target::{EventBridge, EventBridgeConfig, Invocation, Lambda, LambdaConfig, Sqs, SqsConfig};
+pub use target::{
+    EventBridge, EventBridgeConfig, EventBridgeV2, EventBridgeV2Config, Invocation, Lambda, LambdaConfig, Sqs,
+    SqsConfig,
+};

@@ -30,15 +30,7 @@ impl Queue {
 
     /// What calls are made with.
     pub async fn client(&self) -> Result<&Client, Box<str>> {
-        let make = || async {
-            let (retry, times) = auth::once(self.timeout);
-            let config = aws_sdk_sqs::config::Builder::from(self.account.config().await?);
-            let mut config = config.retry_config(retry).timeout_config(times);
-            if let Some(endpoint) = self.account.endpoint() {
-                config = config.endpoint_url(endpoint);
-            }
-            Ok(Client::from_conf(config.build()))
-        };
+        let make = || async { Ok(auth::client!(aws_sdk_sqs, self.account, self.timeout)) };
         self.client.get_or_try_init(make).await
     }
 

@@ -6,6 +6,9 @@ mod calls;
 /// Buses of EventBridge.
 mod eventbridge;
 
+/// Custom event buses of EventBridge, the second generation.
+mod eventbridge_v2;
+
 /// Functions of Lambda.
 mod lambda;
 
@@ -16,13 +19,14 @@ mod sqs;
 mod verdict;
 
 pub use eventbridge::{EventBridge, EventBridgeConfig};
+pub use eventbridge_v2::{EventBridgeV2, EventBridgeV2Config};
 pub use lambda::{Invocation, Lambda, LambdaConfig};
 pub use sqs::{Sqs, SqsConfig};
 pub(crate) use verdict::{Failure, failure, of_code};
 
 use std::time::Duration;
 
-use router_core::target::Outcome;
+use router_core::target::{BatchLimits, Outcome, Partial, Rate};
 use tokio::time::Instant;
 
 use crate::{
@@ -62,17 +66,34 @@ impl Default for Batch {
 }
 
 impl Batch {
-    /// What of it cannot be.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    /// What of it cannot be, where a call takes so many events at most, and so many calls are made at a time.
+    pub(crate) fn check(&self, most: usize, in_flight_max: usize) -> Result<(), ConfigError> {
         let count_max = self.count_max;
-        if !(1..=COUNT_MAX).contains(&count_max) {
-            let message = format!("a call takes 1 to {COUNT_MAX} events, not {count_max}");
+        if !(1..=most).contains(&count_max) {
+            let message = format!("a call takes 1 to {most} events, not {count_max}");
             return Err(ConfigError::new(&["batch", "count_max"], message));
         }
         if self.bytes_max == 0 {
             return Err(ConfigError::new(&["batch", "bytes_max"], "no event fits into no bytes; write e.g. `256KiB`"));
         }
+        if in_flight_max == 0 {
+            return Err(ConfigError::new(&["in_flight_max"], "without a call nothing is delivered; write 1 or more"));
+        }
         Ok(())
+    }
+
+    /// What the path is told of it.
+    pub(crate) fn limits(&self, in_flight_max: usize, timeout: Duration, rate: Option<Rate>) -> BatchLimits {
+        BatchLimits {
+            count_max: self.count_max,
+            // Bodies are about what entries are; what they are exactly, calls are made by.
+            bytes_max: self.bytes_max,
+            delay_max: self.delay_max,
+            in_flight_max,
+            partial: Partial::PerEvent,
+            deadline: timeout.saturating_add(DEADLINE_MARGIN),
+            rate,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Events as entries of `PutEvents`, and how AWS counts them. Pure.
+//! Events as entries of `PutEvents`, and how AWS counts them; those of `PutRawEvents` are in [`raw`]. Pure.
 //!
 //! EventBridge gives each event an id, a region and an account of its own and knows no attributes but `source`,
 //! `detail-type` and `time`, so a mapping says what of the CloudEvent becomes of its `Detail`:
@@ -16,6 +16,10 @@
 pub mod envelope;
 /// Who an event was.
 pub mod identity;
+/// What events are put together by.
+pub(crate) mod keys;
+/// Events of custom event buses.
+pub mod raw;
 
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use aws_smithy_types::{DateTime, date_time::Format};

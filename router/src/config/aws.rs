@@ -189,6 +189,55 @@ pub struct EventBridgeTarget {
     pub rate: Option<Rate>,
 }
 
+/// A custom event bus of EventBridge, the second generation.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventBridgeV2Target {
+    /// Its ARN. Required.
+    pub bus: String,
+    /// Its region. Default: that of the ARN.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// Where EventBridge is, in place of the region's own address. Default: there.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// Who the router is to AWS. Default: what the environment says.
+    #[serde(default)]
+    pub credentials: AwsCredentials,
+    /// How long one attempt may take. Default `30s`.
+    #[serde(default = "thirty_seconds", deserialize_with = "value::duration")]
+    pub timeout: Duration,
+    /// How many events go in one call. Default: as many as AWS takes.
+    #[serde(default)]
+    pub batch: RawEventsBatch,
+    /// Calls at a time. Default 16.
+    #[serde(default = "sixteen")]
+    pub in_flight_max: u16,
+    /// How fast events are sent. Default: as fast as they are taken.
+    #[serde(default)]
+    pub rate: Option<Rate>,
+}
+
+/// How many events go in one call of `PutRawEvents`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawEventsBatch {
+    /// Events of one call. Default 100.
+    pub count_max: u16,
+    /// Their bytes, the texts beside them included; a larger event is refused. Default `1MiB`.
+    #[serde(deserialize_with = "value::size")]
+    pub bytes_max: usize,
+    /// How long a batch that is not full waits for more. Default: not at all.
+    #[serde(deserialize_with = "value::some_duration")]
+    pub delay_max: Option<Duration>,
+}
+
+impl Default for RawEventsBatch {
+    fn default() -> Self {
+        RawEventsBatch { count_max: 100, bytes_max: 1 << 20, delay_max: None }
+    }
+}
+
 /// Who the router is to AWS. Without it: environment, profile, web identity, container, instance, in this order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use serde::Deserialize;
 
 use super::{
-    AzureFunctionTarget, CloudRunTarget, EventBridgeTarget, EventGridNamespaceTarget, EventGridTarget, LambdaTarget,
-    PubSubTarget, SqsTarget,
+    AzureFunctionTarget, CloudRunTarget, EventBridgeTarget, EventBridgeV2Target, EventGridNamespaceTarget,
+    EventGridTarget, LambdaTarget, PubSubTarget, SqsTarget,
     value::{self, Secret},
 };
 
@@ -19,6 +19,9 @@ pub enum Target {
     /// A bus of EventBridge at AWS.
     #[serde(rename = "eventbridge")]
     EventBridge(EventBridgeTarget),
+    /// A custom event bus of EventBridge, the second generation.
+    #[serde(rename = "eventbridge_v2")]
+    EventBridgeV2(EventBridgeV2Target),
     /// A queue of SQS at AWS.
     Sqs(SqsTarget),
     /// A function of Lambda at AWS.
@@ -42,6 +45,7 @@ impl Target {
         match self {
             Target::Http(_) => "http",
             Target::EventBridge(_) => "eventbridge",
+            Target::EventBridgeV2(_) => "eventbridge_v2",
             Target::Sqs(_) => "sqs",
             Target::Lambda(_) => "lambda",
             Target::EventGrid(_) => "event_grid",
@@ -56,7 +60,7 @@ impl Target {
     pub fn address_key(&self) -> &'static str {
         match self {
             Target::Http(_) => "url",
-            Target::EventBridge(_) => "bus",
+            Target::EventBridge(_) | Target::EventBridgeV2(_) => "bus",
             Target::Sqs(_) => "queue_url",
             Target::Lambda(_) => "function",
             Target::EventGrid(_) | Target::EventGridNamespace(_) => "endpoint",

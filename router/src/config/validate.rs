@@ -450,6 +450,7 @@ fn targets(config: &Config, cx: &mut Cx<'_>) {
                 target::errors(name.as_str(), http, cx);
             }
             Target::EventBridge(bus) => aws::eventbridge(name.as_str(), bus, cx),
+            Target::EventBridgeV2(bus) => aws::eventbridge_v2(name.as_str(), bus, cx),
             Target::Sqs(queue) => aws::sqs(name.as_str(), queue, cx),
             Target::Lambda(function) => aws::lambda(name.as_str(), function, cx),
             Target::EventGrid(topic) => azure::topic(name.as_str(), topic, cx),
@@ -491,7 +492,8 @@ fn targets(config: &Config, cx: &mut Cx<'_>) {
             Target::Http(http) => target::warnings(name.as_str(), http, cx),
             Target::EventBridge(bus) => aws::eventbridge_warnings(name.as_str(), bus, cx),
             Target::EventGrid(topic) => azure::topic_warnings(name.as_str(), topic, cx),
-            Target::Sqs(_)
+            Target::EventBridgeV2(_)
+            | Target::Sqs(_)
             | Target::Lambda(_)
             | Target::EventGridNamespace(_)
             | Target::AzureFunction(_)

@@ -9,8 +9,8 @@ use http::HeaderName;
 #[cfg(feature = "aws")]
 use router_aws::{
     AccessKey, ApiDestination, ApiDestinationConfig, Credentials, EventBridge, EventBridgeConfig, EventBridgeSource,
-    EventBridgeSourceConfig, Invocation, Lambda, LambdaConfig, PutEvents, PutEventsConfig, Role, Settings, Sqs,
-    SqsConfig, target::Batch, wire::Mapping,
+    EventBridgeSourceConfig, EventBridgeV2, EventBridgeV2Config, Invocation, Lambda, LambdaConfig, PutEvents,
+    PutEventsConfig, Role, Settings, Sqs, SqsConfig, target::Batch, wire::Mapping,
 };
 #[cfg(feature = "aws")]
 use router_core::{
@@ -64,6 +64,31 @@ pub(super) fn eventbridge(
     };
     let refused = |e| refused(format!("targets.{name}"), e);
     Ok(Arc::new(EventBridge::new(config, accounts).map_err(refused)?))
+}
+
+/// Connects a custom event bus of EventBridge.
+#[cfg(feature = "aws")]
+pub(super) fn eventbridge_v2(
+    name: &TargetName,
+    target: &config::EventBridgeV2Target,
+    accounts: &Accounts,
+) -> Result<Arc<dyn Target>, Error> {
+    let settings = Settings {
+        region: target.region.clone(),
+        endpoint: target.endpoint.clone(),
+        ..settings(&target.credentials, &format!("targets.{name}.eventbridge_v2"))?
+    };
+    let config::RawEventsBatch { count_max, bytes_max, delay_max } = target.batch;
+    let config = EventBridgeV2Config {
+        settings,
+        timeout: target.timeout,
+        batch: Batch { count_max: count_max.into(), bytes_max, delay_max: delay_max.unwrap_or_default() },
+        in_flight_max: target.in_flight_max.into(),
+        rate: rate(target.rate.as_ref()),
+        ..EventBridgeV2Config::new(name.clone(), target.bus.clone())
+    };
+    let refused = |e| refused(format!("targets.{name}"), e);
+    Ok(Arc::new(EventBridgeV2::new(config, accounts).map_err(refused)?))
 }
 
 /// Connects a queue of SQS.

@@ -24,6 +24,11 @@ targets:
   half: { eventbridge: { bus: b, mapping: opaque, credentials: { access_key_id: AKID, session_token: "${env:GOCOFFEE_TEST_UNSET}" } } }
   role: { eventbridge: { bus: b, mapping: opaque, credentials: { role_arn: router } } }
   idle: { eventbridge: { bus: b, mapping: opaque, credentials: { external_id: x } } }
+  custom: { eventbridge_v2: { bus: "arn:aws:events:eu-west-1:123456789012:event-busv2/orders/abcdefghij0123456789abcde" } }
+  no-arn: { eventbridge_v2: { bus: orders } }
+  too-many: { eventbridge_v2: { bus: "arn:aws:events:eu-west-1:123456789012:event-busv2/o/a1", batch: { count_max: 101 } } }
+  raw-key: { eventbridge_v2: { bus: "arn:aws:events:eu-west-1:123456789012:event-busv2/o/a1", credentials: { access_key_id: AKID } } }
+  raw-mapping: { eventbridge_v2: { bus: "arn:aws:events:eu-west-1:123456789012:event-busv2/o/a1", mapping: data } }
   queue: { sqs: { queue_url: "https://sqs.us-east-1.amazonaws.com/1/q.fifo" } }
   no-queue: { sqs: { queue_url: "q", batch: { count_max: 11 } } }
   no-url: { sqs: { queue_url: "q" } }
@@ -34,6 +39,7 @@ routes:
   unanswered: { to: queued-there, reply: true }
   answers: { to: fine, reply: true }
   queued: { to: queue, reply: true }
+  raw: { to: custom, reply: true }
 "#;
 
 #[test]

@@ -47,7 +47,7 @@ fn target(url: &str, bus: &str, mapping: Mapping) -> EventBridge {
     EventBridge::new(config, &Accounts::default()).unwrap()
 }
 
-fn note(outcome: &Outcome) -> &str {
+pub fn note(outcome: &Outcome) -> &str {
     outcome.facts().note.as_deref().unwrap_or_default()
 }
 

@@ -45,7 +45,8 @@ three routers pass each other everything, in [the ring](ring.md).
 
 What an event is after it went out by a target and came in by the source that reads what that target sends. `kept` is the
 same attribute, or the same bytes. What a cloud itself does in between is in it as far as it is known: EventBridge writes
-JSON anew, knows times to the second, and adds an account and a region. `gocoffeehops` ([loops](loops.md)) is not counted.
+JSON anew, knows times to the second, and adds an account and a region; a custom event bus (`eventbridge_v2`) passes on what
+it got. `gocoffeehops` ([loops](loops.md)) is not counted.
 
 ";
 

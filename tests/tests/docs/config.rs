@@ -80,6 +80,10 @@ fn read_of(of: &str, key: Option<(&str, &Value)>) -> Result<String, String> {
         tree["targets"]["name"] = json!({"eventbridge": {"bus": "coffee"}});
         tree["sources"]["name"] = json!({"eventbridge": {"queue_url": "https://sqs.us-east-1.amazonaws.com/1/q"}});
     }
+    if kind == "eventbridge_v2" {
+        let bus = "arn:aws:events:us-east-1:123456789012:event-busv2/orders/abcdefghij0123456789abcde";
+        tree["targets"]["name"] = json!({"eventbridge_v2": {"bus": bus}});
+    }
     if kind == "aws" {
         tree["sources"]["name"] = json!({"aws": {"put_events": {}}});
     }

@@ -12,19 +12,19 @@ use aws_sdk_eventbridge::{
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use router_core::{
     id::TargetName,
-    target::{BatchLimits, Delivery, Facts, Outcome, Partial, Rate, Reason, Target},
+    target::{BatchLimits, Delivery, Outcome, Rate, Reason, Target},
 };
 use router_http::target::Verdict;
 use tokio::sync::OnceCell;
 
 use super::{
-    Batch, DEADLINE_MARGIN, Failure, IN_FLIGHT_MAX, TIMEOUT,
+    Batch, Failure, IN_FLIGHT_MAX, TIMEOUT,
     calls::{self, Call, Service},
-    failure, note, of_code,
+    failure, verdict,
 };
 use crate::{
     auth::{self, Account, Accounts, ConfigError, Settings},
-    wire::{self, Mapping, Misfit, Weighed},
+    wire::{self, COUNT_MAX, Mapping, Misfit, Weighed},
 };
 
 /// A bus as it is configured.
@@ -87,15 +87,7 @@ impl EventBridge {
     }
 
     async fn client(&self) -> Result<&Client, Box<str>> {
-        let make = || async {
-            let (retry, times) = auth::once(self.config.timeout);
-            let config = aws_sdk_eventbridge::config::Builder::from(self.account.config().await?);
-            let mut config = config.retry_config(retry).timeout_config(times);
-            if let Some(endpoint) = self.account.endpoint() {
-                config = config.endpoint_url(endpoint);
-            }
-            Ok(Client::from_conf(config.build()))
-        };
+        let make = || async { Ok(auth::client!(aws_sdk_eventbridge, self.account, self.config.timeout)) };
         self.client.get_or_try_init(make).await
     }
 }
@@ -107,24 +99,17 @@ fn check(config: &EventBridgeConfig) -> Result<(), ConfigError> {
         let message = format!("`{bus}` is no bus; write its name, e.g. `default`, or its ARN");
         return Err(ConfigError::new(&["bus"], message));
     }
-    config.batch.check()?;
-    if config.in_flight_max == 0 {
-        return Err(ConfigError::new(&["in_flight_max"], "without a call nothing is delivered; write 1 or more"));
-    }
+    config.batch.check(COUNT_MAX, config.in_flight_max)?;
     config.settings.check()
 }
 
 /// What AWS says of one entry.
 fn outcome_of(entry: &PutEventsResultEntry) -> Outcome {
-    let facts = Facts { status: Some(200), ..Facts::default() };
-    let Some(code) = entry.error_code() else {
-        let reference = entry.event_id().map(Into::into);
-        return Outcome::Delivered { facts: Facts { reference, ..facts }, replies: Vec::new() };
-    };
-    let said = format!("{code}: {}", entry.error_message().unwrap_or("no reason is given"));
-    // An entry's code that is not known is a judgement of this entry.
-    let verdict = of_code(code).unwrap_or(Verdict::Refused);
-    Failure { verdict, status: None, note: note(&said) }.outcome(facts)
+    match entry.error_code() {
+        None => verdict::taken(entry.event_id()),
+        // An entry's code that is not known is a judgement of this entry.
+        Some(code) => verdict::not_taken(code, entry.error_message(), Verdict::Refused),
+    }
 }
 
 #[async_trait]
@@ -156,16 +141,7 @@ impl Target for EventBridge {
 
     fn limits(&self) -> BatchLimits {
         let EventBridgeConfig { batch, in_flight_max, timeout, rate, .. } = &self.config;
-        BatchLimits {
-            count_max: batch.count_max,
-            // Bodies are about what entries are; what they are exactly, calls are made by.
-            bytes_max: batch.bytes_max,
-            delay_max: batch.delay_max,
-            in_flight_max: *in_flight_max,
-            partial: Partial::PerEvent,
-            deadline: timeout.saturating_add(DEADLINE_MARGIN),
-            rate: *rate,
-        }
+        batch.limits(*in_flight_max, *timeout, *rate)
     }
 
     async fn check(&self) -> Result<(), Reason> {

@@ -5,7 +5,7 @@
 //! events of one `partitionkey` are one group, an event without one is a group of its own, and the key of the delivery
 //! is the deduplication id: a delivery that is tried again within five minutes is one message.
 
-use std::{collections::BTreeMap, hash::Hasher, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use aws_sdk_sqs::types::{
@@ -14,28 +14,22 @@ use aws_sdk_sqs::types::{
 };
 use router_core::{
     id::TargetName,
-    target::{BatchLimits, Delivery, Facts, Outcome, Partial, Rate, Reason, Target},
+    target::{BatchLimits, Delivery, Facts, Outcome, Rate, Reason, Target},
 };
 use router_http::target::{Verdict, trace};
-use schemas::Event;
-use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::{
-    Batch, DEADLINE_MARGIN, Failure, IN_FLIGHT_MAX, TIMEOUT,
+    Batch, Failure, IN_FLIGHT_MAX, TIMEOUT,
     calls::{self, Call, Service},
-    failure, note, of_code,
+    failure,
+    verdict::{self, AGAIN},
 };
 use crate::{
     auth::{Accounts, ConfigError, Settings},
     codes,
     queue::Queue,
-    wire::{self, Misfit, Weighed},
+    wire::{self, COUNT_MAX, Misfit, Weighed, keys},
 };
-
-/// Characters of a group's name.
-const GROUP_CHARS_MAX: usize = 128;
-/// The attribute whose value is the group.
-const GROUP: &str = "partitionkey";
 
 /// A queue as it is configured.
 #[derive(Clone, Debug)]
@@ -83,10 +77,7 @@ impl Sqs {
     /// # Errors
     /// The first setting that cannot be.
     pub fn new(config: SqsConfig, accounts: &Accounts) -> Result<Self, ConfigError> {
-        config.batch.check()?;
-        if config.in_flight_max == 0 {
-            return Err(ConfigError::new(&["in_flight_max"], "without a call nothing is delivered; write 1 or more"));
-        }
+        config.batch.check(COUNT_MAX, config.in_flight_max)?;
         let queue = Queue::new(&config.queue_url, config.settings.clone(), config.timeout, accounts)?;
         Ok(Sqs { config, queue })
     }
@@ -96,34 +87,14 @@ impl Sqs {
     }
 }
 
-/// The group of an event, as SQS takes names: letters, digits and punctuation, at most 128.
-fn group(event: &Event, id: &str) -> String {
-    let Some(key) = event.get(GROUP).map(|key| key.to_string()).filter(|key| !key.is_empty()) else {
-        return id.to_owned();
-    };
-    if key.len() <= GROUP_CHARS_MAX && key.bytes().all(|b| b.is_ascii_graphic()) {
-        return key;
-    }
-    // Keyed with nothing: a key has to be the same group on every machine and after every update.
-    let mut hasher = SipHasher13::new();
-    hasher.write(key.as_bytes());
-    format!("{:032x}", hasher.finish128().as_u128())
-}
-
 fn text(value: impl Into<String>) -> Option<MessageAttributeValue> {
     MessageAttributeValue::builder().data_type("String").string_value(value).build().ok()
 }
 
 /// What SQS says of an entry that it did not take.
 fn outcome_of(failed: &BatchResultErrorEntry) -> Outcome {
-    let said = format!("{}: {}", failed.code(), failed.message().unwrap_or("no reason is given"));
-    let note = note(&said);
-    match of_code(failed.code()) {
-        Some(verdict) => Failure { verdict, status: None, note },
-        None if failed.sender_fault() => Failure { verdict: Verdict::Refused, status: None, note },
-        None => Failure::of_event(&said),
-    }
-    .outcome(Facts { status: Some(200), ..Facts::default() })
+    let unknown = if failed.sender_fault() { Verdict::Refused } else { AGAIN };
+    verdict::not_taken(failed.code(), failed.message(), unknown)
 }
 
 #[async_trait]
@@ -149,7 +120,8 @@ impl Service for Sqs {
             entry = entry.message_system_attributes(MessageSystemAttributeNameForSends::AwsTraceHeader, header);
         }
         if self.is_fifo() {
-            entry = entry.message_group_id(group(&delivery.event, &id)).message_deduplication_id(id);
+            let group = keys::group(&delivery.event).unwrap_or_else(|| id.clone());
+            entry = entry.message_group_id(group).message_deduplication_id(id);
         }
         let entry = entry.build().map_err(|e| misfit(e.to_string()))?;
         Ok(Weighed { entry, bytes })
@@ -171,8 +143,7 @@ impl Service for Sqs {
         let place = |id: &str| id.parse::<usize>().ok();
         let mut said: BTreeMap<usize, Outcome> = BTreeMap::new();
         for entry in answer.successful() {
-            let facts = Facts { status: Some(200), reference: Some(entry.message_id().into()), ..Facts::default() };
-            said.extend(place(entry.id()).map(|n| (n, Outcome::Delivered { facts, replies: Vec::new() })));
+            said.extend(place(entry.id()).map(|n| (n, verdict::taken(Some(entry.message_id())))));
         }
         for entry in answer.failed() {
             said.extend(place(entry.id()).map(|n| (n, outcome_of(entry))));
@@ -190,15 +161,7 @@ impl Target for Sqs {
 
     fn limits(&self) -> BatchLimits {
         let SqsConfig { batch, in_flight_max, timeout, rate, .. } = &self.config;
-        BatchLimits {
-            count_max: batch.count_max,
-            bytes_max: batch.bytes_max,
-            delay_max: batch.delay_max,
-            in_flight_max: *in_flight_max,
-            partial: Partial::PerEvent,
-            deadline: timeout.saturating_add(DEADLINE_MARGIN),
-            rate: *rate,
-        }
+        batch.limits(*in_flight_max, *timeout, *rate)
     }
 
     async fn check(&self) -> Result<(), Reason> {
@@ -213,6 +176,8 @@ impl Target for Sqs {
 
 #[cfg(test)]
 mod tests {
+    use schemas::Event;
+
     use super::*;
     use crate::wire::tests::delivery;
 
@@ -223,7 +188,7 @@ mod tests {
 
     fn event(key: Option<&str>) -> Event {
         let event = Event::builder("1", "/s", "t");
-        key.into_iter().fold(event, |event, key| event.attr(GROUP, key)).build().unwrap()
+        key.into_iter().fold(event, |event, key| event.attr("partitionkey", key)).build().unwrap()
     }
 
     #[test]
@@ -235,10 +200,6 @@ mod tests {
         assert_eq!(of(Some("shop-7")).message_group_id(), Some("shop-7"));
         assert_eq!(of(Some("shop-7")).message_deduplication_id(), Some(id.as_str()));
         assert_eq!(of(None).message_group_id(), Some(id.as_str()), "no key, no order");
-        let (long, again, other) = (of(Some("shop é")), of(Some("shop é")), of(Some("shop è")));
-        assert_eq!(long.message_group_id().map(str::len), Some(32));
-        assert_eq!(long.message_group_id(), again.message_group_id());
-        assert_ne!(long.message_group_id(), other.message_group_id());
     }
 
     #[test]

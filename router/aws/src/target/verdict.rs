@@ -28,7 +28,7 @@ impl Failure {
 
     /// A fault that may be this event's: it is tried again.
     pub fn of_event(text: &str) -> Self {
-        Failure { verdict: Verdict::Retry { scope: Scope::Event, slow: false }, status: None, note: note(text) }
+        Failure { verdict: AGAIN, status: None, note: note(text) }
     }
 
     /// What the path is told.
@@ -41,6 +41,22 @@ impl Failure {
             Verdict::Stop => Outcome::Stop { facts, code: router_core::codes::GONE },
         }
     }
+}
+
+/// A fault that may be this event's, tried again.
+pub(super) const AGAIN: Verdict = Verdict::Retry { scope: Scope::Event, slow: false };
+
+/// What becomes of an entry that was taken, and is called so there.
+pub(super) fn taken(reference: Option<&str>) -> Outcome {
+    let facts = Facts { status: Some(200), reference: reference.map(Into::into), ..Facts::default() };
+    Outcome::Delivered { facts, replies: Vec::new() }
+}
+
+/// What becomes of an entry that was not taken; `unknown` is what a code means that no table has.
+pub(super) fn not_taken(code: &str, message: Option<&str>, unknown: Verdict) -> Outcome {
+    let said = format!("{code}: {}", message.unwrap_or("no reason is given"));
+    let verdict = of_code(code).unwrap_or(unknown);
+    Failure { verdict, status: None, note: note(&said) }.outcome(Facts { status: Some(200), ..Facts::default() })
 }
 
 /// What a code of AWS means; `None` for one that says nothing more than its status.
@@ -86,14 +102,19 @@ pub(crate) fn of_code(code: &str) -> Option<Verdict> {
         | "KmsAccessDenied"
         | "KmsDisabled"
         | "KMSAccessDeniedException" => retry(Scope::Target, true),
-        "ResourceNotFoundException" | "QueueDoesNotExist" | "NonExistentQueue" | "QueueDeletedRecently" => {
-            retry(Scope::Target, true)
-        }
+        // A bus that is being made, or cannot be, is none either.
+        "ResourceNotFoundException"
+        | "InvalidStateException"
+        | "QueueDoesNotExist"
+        | "NonExistentQueue"
+        | "QueueDeletedRecently" => retry(Scope::Target, true),
         "MalformedDetail"
         | "InvalidArgument"
         | "NotAuthorizedForSourceException"
         | "NotAuthorizedForDetailTypeException"
         | "ValidationException"
+        | "VALIDATION_ERROR"
+        | "InvalidInputException"
         | "RequestEntityTooLarge"
         | "RequestTooLargeException"
         | "InvalidMessageContents" => Some(Verdict::Refused),
@@ -151,6 +172,9 @@ mod tests {
             ("com.amazonaws.eventbridge#ResourceNotFoundException", retry(Scope::Target, true)),
             ("AWS.SimpleQueueService.NonExistentQueue", retry(Scope::Target, true)),
             ("MalformedDetail", Some(Verdict::Refused)),
+            ("InvalidStateException", retry(Scope::Target, true)),
+            ("com.amazonaws.eventbridgev2#InvalidInputException", Some(Verdict::Refused)),
+            ("VALIDATION_ERROR", Some(Verdict::Refused)),
             ("NotAuthorizedForSourceException", Some(Verdict::Refused)),
             ("SomethingOfTomorrow", None),
         ];

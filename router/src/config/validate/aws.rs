@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::Cx;
 use crate::config::{
-    ApiDestinationSource, AwsCredentials, AwsSource, EventBridgeMapping, EventBridgeTarget, LambdaTarget,
-    PutEventsSource, Rate, Source, SqsTarget,
+    ApiDestinationSource, AwsCredentials, AwsSource, EventBridgeMapping, EventBridgeTarget, EventBridgeV2Target,
+    LambdaTarget, PutEventsSource, Rate, Source, SqsTarget,
 };
 
 /// Errors of a source.
@@ -75,6 +75,12 @@ fn api_destination(name: &str, sent: &ApiDestinationSource, cx: &mut Cx<'_>) {
 pub(super) fn eventbridge(name: &str, target: &EventBridgeTarget, cx: &mut Cx<'_>) {
     credentials(&["targets", name, "eventbridge", "credentials"], &target.credentials, cx);
     rate(&["targets", name, "eventbridge", "rate"], target.rate.as_ref(), cx);
+}
+
+/// The same for a custom event bus.
+pub(super) fn eventbridge_v2(name: &str, target: &EventBridgeV2Target, cx: &mut Cx<'_>) {
+    credentials(&["targets", name, "eventbridge_v2", "credentials"], &target.credentials, cx);
+    rate(&["targets", name, "eventbridge_v2", "rate"], target.rate.as_ref(), cx);
 }
 
 /// The same for a queue.

@@ -44,6 +44,7 @@ pub fn check(config: &Config, name: &str, route: &Route, buses: &BTreeSet<String
         Some(Target::AzureFunction(_) | Target::CloudRun(_)) => false,
         Some(
             Target::EventBridge(_)
+            | Target::EventBridgeV2(_)
             | Target::Sqs(_)
             | Target::EventGrid(_)
             | Target::EventGridNamespace(_)

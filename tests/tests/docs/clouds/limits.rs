@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use router_aws::{
-    AccessKey, Accounts as AwsAccounts, EventBridge, EventBridgeConfig, Settings as AwsSettings, Sqs, SqsConfig,
-    wire::Mapping,
+    AccessKey, Accounts as AwsAccounts, EventBridge, EventBridgeConfig, EventBridgeV2, EventBridgeV2Config,
+    Settings as AwsSettings, Sqs, SqsConfig, wire::Mapping,
 };
 use router_core::{
     id::TargetName,
@@ -57,6 +57,11 @@ fn targets() -> Vec<(&'static str, Box<dyn Target>)> {
         let config = EventBridgeConfig { settings: aws(), mapping, ..EventBridgeConfig::new(name(), "coffee") };
         Box::new(EventBridge::new(config, &accounts).unwrap())
     };
+    let custom = {
+        let bus = "arn:aws:events:us-east-1:123456789012:event-busv2/b/abcdefghij0123456789abcde";
+        let config = EventBridgeV2Config { settings: aws(), ..EventBridgeV2Config::new(name(), bus) };
+        Box::new(EventBridgeV2::new(config, &accounts).unwrap())
+    };
     let queue = |url: &str| {
         let config = SqsConfig { settings: aws(), ..SqsConfig::new(name(), format!("{NOBODY}/1/{url}")) };
         Box::new(Sqs::new(config, &accounts).unwrap())
@@ -67,6 +72,7 @@ fn targets() -> Vec<(&'static str, Box<dyn Target>)> {
     vec![
         ("`eventbridge`, `mapping: structured`", eventbridge(Mapping::Structured)),
         ("`eventbridge`, `mapping: opaque`", eventbridge(Mapping::Opaque)),
+        ("`eventbridge_v2`", custom),
         ("`sqs`", queue("q")),
         ("`pubsub`", Box::new(PubSub::new(topic, &GoogleAccounts::default()).unwrap())),
     ]

@@ -95,6 +95,12 @@ fn seconds(seconds: i64) -> String {
     Timestamp(u64::try_from(seconds).unwrap() * 1_000_000).rfc3339()
 }
 
+/// By a custom event bus and a subscriber with the transformer RAW, which change nothing, to a queue.
+fn eventbridge_v2(event: &Event) -> Went {
+    let entry = router_aws::wire::raw::entry(&owed(event)).map_err(|misfit| misfit.code.0.to_owned())?.entry;
+    Ok(envelope::read(Bytes::copy_from_slice(entry.data().as_ref()), "message-1").event.unwrap())
+}
+
 /// The body of a message of SQS, which SQS does not change.
 fn queue(event: &Event) -> Went {
     Ok(envelope::read(schemas::json::encode(event).into(), "message-1").event.unwrap())
@@ -148,6 +154,12 @@ pub fn ways() -> Vec<Way> {
             "`mapping: data`",
             "{ eventbridge: { bus: coffee, region: us-east-1, mapping: data } }",
             |e| eventbridge(e, Mapping::Data),
+        ),
+        way(
+            "`eventbridge_v2`",
+            "",
+            "{ eventbridge_v2: { bus: 'arn:aws:events:us-east-1:123456789012:event-busv2/b/abcdefghij0123456789abcde' } }",
+            eventbridge_v2,
         ),
         way("`sqs`", "", "{ sqs: { queue_url: 'https://sqs.us-east-1.amazonaws.com/1/q' } }", queue),
         way("`lambda`", "", "{ lambda: { function: f, region: us-east-1 } }", json),
