@@ -99,7 +99,8 @@ pub async fn send_all<F: Function>(
     };
     let mut all = Vec::new();
     for event in events {
-        all.push(match sent(&host, form, event).await {
+        // On the heap: what a function awaits is deep, and a test's thread has a small stack.
+        all.push(match Box::pin(sent(&host, form, event)).await {
             Ok(replies) if one_way => {
                 assert!(replies.is_empty(), "{form}: replies went to OUTPUT_URL and into the answer");
                 Came::Replies(sink.take())
@@ -115,10 +116,14 @@ pub async fn send_all<F: Function>(
 async fn sent<F: Function>(host: &Host<F>, form: &str, event: &Event) -> Answered {
     let (platform, way) = form.split_once('-').unwrap_or((form, ""));
     match platform {
-        "local" => http_answer(local::respond(host, http(way, event)).await),
-        "google" => http_answer(google::respond(host, google::Refused::Fail, google_request(way, event)).await),
-        "azure" => azure_answer(azure::respond(host, azure_request(way, event)).await, way),
-        "lambda" => lambda_answer(lambda::answer(host, lambda_payload(way, event).as_bytes(), None).await, way),
+        "local" => http_answer(Box::pin(local::respond(host, http(way, event))).await),
+        "google" => {
+            http_answer(Box::pin(google::respond(host, google::Refused::Fail, google_request(way, event))).await)
+        }
+        "azure" => azure_answer(Box::pin(azure::respond(host, azure_request(way, event))).await, way),
+        "lambda" => {
+            lambda_answer(Box::pin(lambda::answer(host, lambda_payload(way, event).as_bytes(), None)).await, way)
+        }
         other => panic!("no platform is called {other}"),
     }
 }
