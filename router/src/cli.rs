@@ -1,6 +1,6 @@
 //! The command line: one subcommand per file. Each answers with an exit code; errors say what to do.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use ::schemas::Code;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -202,7 +202,8 @@ pub fn main() -> ExitCode {
     match done {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            eprint!("{failure}");
+            // Not `eprint!`, which panics where nothing can be written: the exit code is to be told all the same.
+            write!(std::io::stderr(), "{failure}").unwrap_or_default();
             failure.exit.into()
         }
     }
@@ -243,7 +244,6 @@ fn on_runtime(command: impl Future<Output = Done>) -> Done {
 
 /// Writes to standard output. A reader that went away (`| head`) is no error.
 fn print(text: &str) -> Result<(), Failure> {
-    use std::io::Write;
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {

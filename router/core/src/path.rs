@@ -707,9 +707,10 @@ impl Loops {
                 ended = run => ended,
             };
             if let Err(error) = ended {
-                tracing::error!(code = %error.code(), %error, "the store has failed: intake, delivery and settling stop");
+                let (code, why) = (error.code(), error.to_string());
                 failing.send_if_modified(|first| first.is_none() && first.replace(error).is_none());
                 dead.cancel();
+                tracing::error!(%code, error = why, "the store has failed: intake, delivery and settling stop");
             }
         });
     }

@@ -1,6 +1,9 @@
 //! `gocoffee serve`: runs the router until a signal or a failed store.
 
-use std::{io::IsTerminal, path::PathBuf};
+use std::{
+    io::{IsTerminal, Write},
+    path::PathBuf,
+};
 
 use router_core::path::StartError;
 use tokio::signal::unix::{SignalKind, signal};
@@ -131,7 +134,8 @@ fn load(args: &Args) -> Result<Config, Failure> {
         config::load_file(&args.config).map_err(|e| Failure::new(Exit::Config, codes::CONFIG_UNREADABLE, e))?;
     let report = &loaded.report;
     if !report.findings().is_empty() {
-        eprintln!("{}", report.to_text(std::io::stderr().is_terminal()));
+        let text = report.to_text(std::io::stderr().is_terminal());
+        writeln!(std::io::stderr(), "{text}").unwrap_or_default();
     }
     loaded.config.ok_or_else(|| {
         Failure::new(Exit::Config, codes::CONFIG_REFUSED, "the configuration has errors; nothing was started")
@@ -191,6 +195,8 @@ fn log_to_stderr() {
         .with_current_span(false)
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // A line that cannot be written, on a full disk e.g., is lost: to tell that on stderr, too, would panic whoever logged.
+        .log_internal_errors(false)
         .init();
 }
 
