@@ -317,7 +317,7 @@ impl Life {
         let routes = super::ordered(routes, &self.orders);
         let former = std::mem::replace(&mut self.routes, routes);
         let topology = self.topology();
-        let fails = self.rng.chance(6);
+        let fails = self.rng.chance(9);
         if fails {
             self.store.fail_ledger();
         }
