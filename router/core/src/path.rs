@@ -710,7 +710,7 @@ impl Loops {
                 let (code, why) = (error.code(), error.to_string());
                 failing.send_if_modified(|first| first.is_none() && first.replace(error).is_none());
                 dead.cancel();
-                tracing::error!(%code, error = why, "the store has failed: intake, delivery and settling stop");
+                tracing::error!(code = %code, error = why, "the store has failed: intake, delivery and settling stop");
             }
         });
     }
