@@ -353,7 +353,8 @@ async fn rename_letters(ledger: &dyn Ledger, epoch: Epoch, bus: BusId, lost: &Lo
     }
 }
 
-/// Ends deliveries whose record is nowhere; those of a replay count as dead letters of it.
+/// Ends deliveries whose record is nowhere; those of a replay count as dead letters of it, unless it is over: then they
+/// were redriven, and it has counted them.
 async fn bury(ledger: &dyn Ledger, state: &State, entries: Vec<Pending>) -> Result<(), Error> {
     let target = TargetName::new(TARGET).map_err(|e| StoreError::Poisoned(e.to_string().into()))?;
     let at = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -361,7 +362,7 @@ async fn bury(ledger: &dyn Ledger, state: &State, entries: Vec<Pending>) -> Resu
     let mut runs = state.runs.clone();
     for entries in entries.chunks(ENDED_AT_ONCE) {
         let mut changes = Vec::with_capacity(entries.len() * 2);
-        for run in &mut runs {
+        for run in runs.iter_mut().filter(|run| !run.state.is_over()) {
             let ended = |route| entries.iter().filter(|p| (p.lane.run, p.lane.route) == (run.id, route)).count();
             let ended: Vec<usize> = run.routes.iter().map(|to| ended(to.route)).collect();
             if ended.iter().any(|count| *count > 0) {

@@ -330,7 +330,7 @@ impl World {
         let end = self.publishers.tick();
         self.targets.restarted(end);
         let (quarantined, parked): (Vec<_>, Vec<_>) = parked.into_iter().partition(|p| p.route == quarantine::BUS);
-        let (replies, mut wrong) = self.targets.replies(&parked, &quarantined, &self.given_up);
+        let (replies, mut wrong) = self.targets.replies(&parked, &quarantined, &self.given_up, &self.lost);
         self.totals.add("replies", replies.len() as u64);
         self.totals.add("quarantined", quarantined.len() as u64);
         self.wrong.append(&mut wrong);

@@ -20,6 +20,7 @@ use router_core::{
 
 use super::{
     Totals,
+    damage::Lost,
     replies::{self, Said},
     rng::Rng,
     trace::Trace,
@@ -117,6 +118,7 @@ impl Drop for InCall<'_> {
 /// An answer, and the lives in which it was first and last given.
 struct Answer {
     route: String,
+    offset: u64,
     said: Said,
     first: usize,
     last: usize,
@@ -228,13 +230,15 @@ impl Targets {
     }
 
     /// The replies as events that somebody published: between the beginning of the life of the first such answer and
-    /// the end of that of the last one, since that one's delivery was settled, where it is no dead letter and nobody
-    /// gave it up. And what of them should be in the quarantine and is not, or is there and was not said.
+    /// the end of that of the last one, since that one's delivery was settled, where it is no dead letter, nobody gave
+    /// it up, and its event was not damaged and given up with it. And what of them should be in the quarantine and is
+    /// not, or is there and was not said.
     pub fn replies(
         &self,
         parked: &[Parked],
         quarantined: &[Parked],
         given_up: &[GivenUp],
+        damaged: &Lost,
     ) -> (Vec<Published>, Vec<String>) {
         let parked: BTreeSet<&str> = parked.iter().map(|p| p.delivery.as_str()).collect();
         let lives = lock(&self.lives);
@@ -242,6 +246,7 @@ impl Targets {
         let mut may = 0u64;
         for (delivery, answer) in &*lock(&self.said) {
             let given_up = given_up.iter().any(|given| given.covers(&answer.route, delivery));
+            let given_up = given_up || damaged.contains_key(&answer.offset);
             let settled = !parked.contains(delivery.as_str()) && !given_up;
             let (Said::Own(reply) | Said::Given(reply)) = &answer.said else {
                 nonsense += u64::from(settled);
@@ -270,8 +275,9 @@ impl Targets {
         }
         let life = lock(&self.lives).len().saturating_sub(1);
         let mut all = lock(&self.said);
-        let (route, said) = (delivery.route.to_string(), said.clone());
-        let known = all.entry(delivery.id.to_string()).or_insert(Answer { route, said, first: life, last: life });
+        let (route, offset, said) = (delivery.route.to_string(), delivery.id.offset.0, said.clone());
+        let answer = Answer { route, offset, said, first: life, last: life };
+        let known = all.entry(delivery.id.to_string()).or_insert(answer);
         known.last = life;
     }
 

@@ -4,13 +4,17 @@
 use std::num::NonZeroU32;
 
 use router_core::{
-    id::{Offset, RunId},
+    id::{LaneId, Offset, RunId},
     path::{Asked, Budgets, Place, Refused},
     replay::{RangeError, RunEnd, RunState},
     retain::{DiskBudget, Retention},
     stats::RunStatus,
 };
-use router_store::store::{DiskStore, Options};
+use router_store::{
+    disk::Inspected,
+    recover,
+    store::{DiskStore, Options},
+};
 use tempfile::TempDir;
 
 use super::*;
@@ -308,6 +312,31 @@ async fn dead_letters_of_a_replay_carry_its_run_and_are_redriven_under_it() {
     until("the redriven ones", || came(&all, 1).len() == 100).await;
     path.stop(Duration::from_secs(5)).await.unwrap();
     assert!(store.ledger().count().await.unwrap().is_empty());
+}
+
+/// `gocoffee recover` ends them with their record: they are not counted a second time.
+#[tokio::test(flavor = "multi_thread")]
+async fn redriven_deliveries_of_a_replay_that_is_over_are_given_up_and_it_still_adds_up() {
+    let (store, all) = (Arc::new(MemoryStore::new()), sink("all"));
+    let path = start(&store, &[(&all, None)]).await;
+    publish(&path, 0, 100, |n| if n % 10 == 0 { "bad" } else { "good" }).await;
+    settled(&path).await;
+    all.refuse.store(true, Ordering::SeqCst);
+    let id = path.replay(&asked(&[&all], 1, None)).await.unwrap().id;
+    run_over(&path, id).await;
+    path.pause(&RouteName::new("all").unwrap()).await.unwrap().unwrap();
+    path.redrive(&Selection::default()).await.unwrap();
+    path.stop(Duration::from_secs(5)).await.unwrap();
+
+    let ledger = store.ledger();
+    let lane = LaneId { run: id, ..ledger.count().await.unwrap()[0].lane };
+    let owed = ledger.ready(lane, Offset(0), 100).await.unwrap();
+    assert_eq!(owed.len(), 10);
+    let nothing = Inspected { first: Offset(1), tail: Offset(1), held: Vec::new(), damages: Vec::new() };
+    recover::give_up(&*ledger, lane.bus, &nothing, owed).await.unwrap();
+    let counts = ledger.state().await.unwrap().runs[0].routes[0].counts;
+    assert_eq!((counts.matched, counts.delivered, counts.dead_lettered), (100, 90, 10));
+    assert!(ledger.ready(lane, Offset(0), 100).await.unwrap().is_empty());
 }
 
 /// It waits for a route that is not there any more, and says so.
