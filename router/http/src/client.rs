@@ -46,8 +46,6 @@ mod open;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an idle connection is kept: below the 60 s after which many load balancers drop theirs.
 pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
-/// Idle connections to one host.
-pub const POOL_IDLE_MAX: usize = 256;
 /// An HTTP/2 connection is asked this often whether it is still there, while requests are under way.
 pub const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
 /// How long it has to answer; then its requests have failed.
@@ -225,7 +223,9 @@ impl Client {
         let connector = Connector { https, resolver, timeout: settings.connect_timeout };
         let pool = legacy::Client::builder(TokioExecutor::new())
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            .pool_max_idle_per_host(POOL_IDLE_MAX)
+            // As many as were under way at a time stay open: with fewer, a busy target's connections close and open
+            // again without a pause.
+            .pool_max_idle_per_host(usize::MAX)
             .http2_keep_alive_interval(HTTP2_PING_EVERY)
             .http2_keep_alive_timeout(HTTP2_PING_TIMEOUT)
             .pool_timer(TokioTimer::new())

@@ -19,7 +19,8 @@ fn main() -> ExitCode {
         }
         Some([from, count]) => {
             let all = sim::run_all(*from, *count, Broken::default());
-            println!("{count} seeds: {}\n{} failed", all.totals, all.failed.len());
+            let failed: Vec<String> = all.failed.iter().map(|report| report.seed.to_string()).collect();
+            println!("{count} seeds: {}\n{} failed: {}", all.totals, failed.len(), failed.join(" "));
             for report in all.failed.iter().take(5) {
                 println!("{report}");
             }

@@ -1,4 +1,5 @@
-//! Goal: the address that a connection is made to is the one that was judged, each time anew.
+//! Goals: the address that a connection is made to is the one that was judged, each time anew; connections are used again,
+//! however many there are.
 
 use std::{
     io,
@@ -6,7 +7,10 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::TcpListener,
+};
 
 use super::*;
 
@@ -52,4 +56,42 @@ async fn name_of_this_machine_is_refused_before_a_connection() {
     }
     let error = client.connect(&uri("[::ffff:a9fe:a9fe]")).await.unwrap_err().to_string();
     assert!(error.contains("metadata"), "{error}");
+}
+
+#[tokio::test]
+async fn as_many_connections_as_were_busy_at_a_time_are_used_again() {
+    const AT_A_TIME: usize = 400;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri: Uri = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    let (accepted, waiting) = (Arc::new(AtomicUsize::new(0)), Arc::new(tokio::sync::Barrier::new(AT_A_TIME)));
+    let counted = accepted.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let waiting = waiting.clone();
+            tokio::spawn(async move {
+                let mut lines = BufReader::new(stream).lines();
+                while let Ok(Some(line)) = lines.next_line().await {
+                    if line.is_empty() {
+                        // Nobody is answered before everybody is here.
+                        waiting.wait().await;
+                        lines.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+                    }
+                }
+            });
+        }
+    });
+    let client = Client::new().unwrap();
+    for _ in 0..3 {
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..AT_A_TIME {
+            let (client, mut request) = (client.clone(), Request::new(Bytes::new()));
+            *request.uri_mut() = uri.clone();
+            calls.spawn(async move { client.send(request, JSON_TIMEOUT, 0).await.unwrap().status });
+        }
+        assert!(calls.join_all().await.iter().all(|status| *status == StatusCode::OK));
+        // A connection is idle again once its task has read the answer's end.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(accepted.load(Ordering::SeqCst), AT_A_TIME);
 }
