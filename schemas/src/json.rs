@@ -329,7 +329,7 @@ pub fn encode_into(event: &Event, out: &mut Vec<u8>) {
 
 /// Writes the beginning of an event's object, all its attributes; says what its data is declared as.
 fn push_attrs<'e>(out: &mut Vec<u8>, event: &'e Event) -> Option<&'e str> {
-    out.reserve(event.body().len() + 128);
+    out.reserve(bytes_about(event));
     out.extend_from_slice(br#"{"specversion":"1.0""#);
     let mut media_type = None;
     for (name, value) in event.attrs() {
@@ -349,10 +349,17 @@ fn push_attrs<'e>(out: &mut Vec<u8>, event: &'e Event) -> Option<&'e str> {
     media_type
 }
 
+/// About as many bytes as an event takes in JSON; room for so many saves copies of what is written before it.
+pub fn bytes_about(event: &Event) -> usize {
+    event.body().len() + 128
+}
+
 /// Writes a batch.
-pub fn encode_batch<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<u8> {
-    let mut out = vec![b'['];
-    for (i, event) in events.into_iter().enumerate() {
+pub fn encode_batch<'a>(events: impl IntoIterator<Item = &'a Event, IntoIter: Clone>) -> Vec<u8> {
+    let events = events.into_iter();
+    let mut out = Vec::with_capacity(events.clone().map(bytes_about).sum::<usize>() + 2);
+    out.push(b'[');
+    for (i, event) in events.enumerate() {
         if i > 0 {
             out.push(b',');
         }
@@ -365,25 +372,25 @@ pub fn encode_batch<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<u8> 
 /// Writes data so that reading it gives the same bytes.
 fn push_data(out: &mut Vec<u8>, event: &Event, json: bool) {
     let data = event.data();
-    let text = std::str::from_utf8(data).ok();
-    let quoted = data.trim_ascii_start().starts_with(b"\"");
-    match (event.form(), text) {
-        (Form::None, _) => {}
+    let quoted = || data.trim_ascii_start().starts_with(b"\"");
+    let as_text = match event.form() {
+        Form::None => return,
         // A string under another type than JSON is read as text: this JSON string is that text.
-        (Form::Json, Some(text)) if !json && quoted => {
+        Form::Json => !json && quoted(),
+        // Text under a JSON type (or none) would be read as a JSON string: its bytes go as bytes.
+        Form::Text => !json,
+        Form::Binary => false,
+    };
+    match (event.form(), as_text.then(|| std::str::from_utf8(data).ok()).flatten()) {
+        (_, Some(text)) => {
             out.extend_from_slice(br#","data":"#);
             push_string(out, text);
         }
-        (Form::Json, _) => {
+        (Form::Json, None) => {
             out.extend_from_slice(br#","data":"#);
             out.extend_from_slice(data);
         }
-        (Form::Text, Some(text)) if !json => {
-            out.extend_from_slice(br#","data":"#);
-            push_string(out, text);
-        }
-        // Text under a JSON type (or none) would be read as a JSON string: its bytes go as bytes.
-        (Form::Text | Form::Binary, _) => push_base64(out, data),
+        _ => push_base64(out, data),
     }
 }
 

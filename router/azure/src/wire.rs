@@ -79,10 +79,13 @@ pub fn losses(schema: Schema) -> &'static [Loss] {
 pub fn encode<'e>(
     schema: Schema,
     topic: Option<&str>,
-    events: impl IntoIterator<Item = (&'e Event, Timestamp)>,
+    events: impl IntoIterator<Item = (&'e Event, Timestamp), IntoIter: Clone>,
 ) -> Vec<u8> {
-    let mut out = vec![b'['];
-    for (index, (event, appended)) in events.into_iter().enumerate() {
+    let events = events.into_iter();
+    let bytes: usize = events.clone().map(|(event, _)| schemas::json::bytes_about(event)).sum();
+    let mut out = Vec::with_capacity(bytes + 2);
+    out.push(b'[');
+    for (index, (event, appended)) in events.enumerate() {
         if index > 0 {
             out.push(b',');
         }

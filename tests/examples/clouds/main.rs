@@ -12,6 +12,10 @@
 // What goes wrong in here ends the benchmark, with its place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+/// As the router has it, for both.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Who stands for AWS.
 #[path = "../../tests/aws/peers.rs"]
 #[allow(dead_code)]

@@ -74,6 +74,20 @@ async fn waiting(path: &Path, route: &str) -> u64 {
     status.routes.iter().find(|r| r.name == name(route)).map_or(0, |r| r.waiting)
 }
 
+/// A route that the next start did not know would begin behind them.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_taken_right_after_the_first_start_are_owed() {
+    for round in 0..ROUNDS {
+        let (store, down) = (Arc::new(MemoryStore::new()), sink("down"));
+        down.down.store(true, Ordering::SeqCst);
+        let path = start_on(store.clone(), &[(&down, None)]).await;
+        publish(&path, 0, 10, |_| "t").await;
+        let lost = Arc::new(store.crash(usize::MAX));
+        let path = start_on(lost, &[(&down, None)]).await;
+        assert_eq!(waiting(&path, "down").await, 10, "round {round}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn skip_that_was_answered_stays() {
     for round in 0..ROUNDS {

@@ -119,6 +119,26 @@ async fn nothing_goes_before_its_copy_is_there_and_all_is_read_through_both() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_whose_write_failed_is_written_again() {
+    on_both(async |store| {
+        let (all, objects) = (sink("all"), Arc::new(MemoryObjects::new()));
+        let topology = short(topology(&[(&all, None)]));
+        let path = start_with(&store, topology, archiving(&objects, Uncopied::LetGo)).await;
+        publish(&path, 0, 500, |_| "t").await;
+        copied(&path).await;
+        // All that is left to ask of the archive is to take copies.
+        objects.faults([Fault::Fails, Fault::None, Fault::Fails, Fault::Fails]);
+        publish(&path, 500, 2_000, |_| "t").await;
+        settled(&path).await;
+        let archive = path.archive(&bus()).unwrap();
+        until("retention", || archive.bounds_here().0 > Offset(1_500)).await;
+        assert_eq!(read_all(&path, Offset(1)).await, ((0..2_000).collect(), vec![]));
+        path.stop(Duration::from_secs(5)).await.unwrap();
+    })
+    .await;
+}
+
 /// Starts over in the middle of all, and faults of each kind.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_goes_wrong_with_the_archive_everything_is_read_in_the_end() {
