@@ -6,8 +6,8 @@
 //! ```
 //!
 //! One JSON object a line: what was done, and the events/s of the router and of the bare loop in one round. A bare loop
-//! copies messages that were written before it began, looks at nothing that comes, and keeps nothing. `cargo xtask bench
-//! clouds` runs it and judges. AWS gets a tenth of the events: its peers are slow.
+//! copies messages that were made before it began, leaves their form on the wire to the SDK, looks at nothing that comes, and
+//! keeps nothing. `cargo xtask bench clouds` runs it and judges. AWS gets a tenth of the events: its peers are slow.
 
 // What goes wrong in here ends the benchmark, with its place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]

@@ -19,8 +19,8 @@ fn main() -> ExitCode {
         }
         Some([from, count]) => {
             let all = sim::run_all(*from, *count, Broken::default());
-            let failed: Vec<String> = all.failed.iter().map(|report| report.seed.to_string()).collect();
-            println!("{count} seeds: {}\n{} failed: {}", all.totals, failed.len(), failed.join(" "));
+            let failed: Vec<u64> = all.failed.iter().map(|report| report.seed).collect();
+            println!("{count} seeds: {}\n{} failed {failed:?}", all.totals, failed.len());
             for report in all.failed.iter().take(5) {
                 println!("{report}");
             }

@@ -293,15 +293,22 @@ async fn replay_ends_when_its_range_is_what_fills_the_disk() {
     path.stop(Duration::from_secs(5)).await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn dead_letters_of_a_replay_carry_its_run_and_are_redriven_under_it() {
-    let (store, all) = (Arc::new(MemoryStore::new()), sink("all"));
-    let path = start(&store, &[(&all, None)]).await;
+/// A replay of a hundred events, every tenth of which is refused now; it is over.
+async fn replay_with_dead_letters(store: &Arc<MemoryStore>, all: &Arc<Sink>) -> (Path, RunStatus) {
+    let path = start(store, &[(all, None)]).await;
     publish(&path, 0, 100, |n| if n % 10 == 0 { "bad" } else { "good" }).await;
     settled(&path).await;
     all.refuse.store(true, Ordering::SeqCst);
-    let id = path.replay(&asked(&[&all], 1, None)).await.unwrap().id;
+    let id = path.replay(&asked(&[all], 1, None)).await.unwrap().id;
     let over = run_over(&path, id).await;
+    (path, over)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_of_a_replay_carry_its_run_and_are_redriven_under_it() {
+    let (store, all) = (Arc::new(MemoryStore::new()), sink("all"));
+    let (path, over) = replay_with_dead_letters(&store, &all).await;
+    let id = over.run.id;
     adds_up(&over);
     assert_eq!((over.run.routes[0].counts.delivered, over.run.routes[0].counts.dead_lettered), (90, 10));
     let letters = path.dead_letters(&Selection::default(), Page { after: None, count_max: 99 }).await.unwrap();
@@ -318,18 +325,13 @@ async fn dead_letters_of_a_replay_carry_its_run_and_are_redriven_under_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn redriven_deliveries_of_a_replay_that_is_over_are_given_up_and_it_still_adds_up() {
     let (store, all) = (Arc::new(MemoryStore::new()), sink("all"));
-    let path = start(&store, &[(&all, None)]).await;
-    publish(&path, 0, 100, |n| if n % 10 == 0 { "bad" } else { "good" }).await;
-    settled(&path).await;
-    all.refuse.store(true, Ordering::SeqCst);
-    let id = path.replay(&asked(&[&all], 1, None)).await.unwrap().id;
-    run_over(&path, id).await;
+    let (path, over) = replay_with_dead_letters(&store, &all).await;
     path.pause(&RouteName::new("all").unwrap()).await.unwrap().unwrap();
     path.redrive(&Selection::default()).await.unwrap();
     path.stop(Duration::from_secs(5)).await.unwrap();
 
     let ledger = store.ledger();
-    let lane = LaneId { run: id, ..ledger.count().await.unwrap()[0].lane };
+    let lane = LaneId { run: over.run.id, ..ledger.count().await.unwrap()[0].lane };
     let owed = ledger.ready(lane, Offset(0), 100).await.unwrap();
     assert_eq!(owed.len(), 10);
     let nothing = Inspected { first: Offset(1), tail: Offset(1), held: Vec::new(), damages: Vec::new() };
