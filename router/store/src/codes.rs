@@ -5,4 +5,5 @@ schemas::codes! {
     FOLDER_UNREADABLE = "R0122",
     LOG_WITHOUT_LEDGER = "R0123",
     SIDE_FILE_LATER = "R0124",
+    LEDGER_MISCOUNTED = "R0125",
 }

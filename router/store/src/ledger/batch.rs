@@ -11,11 +11,11 @@ use router_core::{
 use super::{
     Inner,
     codec::{
-        META_BUS, META_ROUTE, META_RUNNING, dead_key, held_key, named_key, order_key, parked_key, pause_key,
+        META_BUS, META_ROUTE, META_RUNNING, dead_key, held_key, lane_key, named_key, order_key, parked_key, pause_key,
         planned_key, ready_key, run_key, version_key, waiting_key, write_entry, write_letter, write_pause, write_run,
         write_value,
     },
-    lanes::Delta,
+    lanes::{Counts, Delta},
     lock, read_error, write_error,
 };
 
@@ -29,6 +29,8 @@ enum Space {
     Keys,
     Dead,
     Held,
+    Counts,
+    KeyCounts,
 }
 
 /// An operation on one key: its new value, or its removal.
@@ -57,9 +59,9 @@ impl Inner {
         for change in changes {
             self.plan(&mut plan, change)?;
         }
-        lock(&self.lanes).begin(&plan.deltas);
-        let done = self.write(plan.ops, durability);
-        lock(&self.lanes).end(if done.is_ok() { &plan.deltas } else { &[] });
+        let after = lock(&self.lanes).begin(&plan.deltas);
+        let done = plan.keep(&after).and_then(|()| self.write(plan.ops, durability));
+        lock(&self.lanes).end(done.is_ok().then_some(after));
         done?;
         lock(&self.planned).extend(plan.planned);
         Ok(())
@@ -91,6 +93,8 @@ impl Inner {
                 Space::Keys => &self.keys,
                 Space::Dead => &self.dead,
                 Space::Held => &self.held,
+                Space::Counts => &self.counts,
+                Space::KeyCounts => &self.key_counts,
             };
             match value {
                 Some(value) => batch.insert(keyspace, key, value),
@@ -177,6 +181,19 @@ impl Plan {
 
     fn unset(&mut self, space: Space, key: Vec<u8>) {
         self.ops.push(Op { space, key, value: None });
+    }
+
+    /// Has the counts that the commit touches written with it.
+    fn keep(&mut self, after: &Counts) -> Result<(), Error> {
+        for (id, lane) in &after.lanes {
+            let value = (!lane.is_empty()).then(|| write_value(lane)).transpose()?;
+            self.ops.push(Op { space: Space::Counts, key: lane_key(*id), value });
+        }
+        for ((lane, key), counts) in &after.keys {
+            let value = (*counts != [0, 0]).then(|| write_value(counts)).transpose()?;
+            self.ops.push(Op { space: Space::KeyCounts, key: order_key(*lane, *key), value });
+        }
+        Ok(())
     }
 
     fn put(&mut self, pending: &Pending, replaces: Option<Place>) -> Result<(), Error> {

@@ -20,6 +20,8 @@
 //! | `dead` | epoch u64, lane, offset u64 | 1, postcard of `DeadLetter`; or 2, the same and of `LetterOrder` |
 //! | `held` | bus u16, offset u64, route u32, run u32 | empty: an entry in `waiting` or `parked` |
 //! | | the same, epoch u64 | empty: a dead letter |
+//! | `counts` | lane | 1, postcard of `lanes::Lane`; none for a lane with nothing |
+//! | `key-counts` | lane, order key u64 | 1, postcard of how many entries are parked under it, and wait for it |
 //!
 //! An entry is: a tag, `opened_ms` and `bytes` as varints, and, when anything was tried, postcard of
 //! `Attempts`. One that was never tried takes 18 bytes of key and 3 to 9 of value (16 at most). The tag is
@@ -33,8 +35,8 @@
 //! An entry is in exactly one of `ready`, `waiting` and `parked`, which is why a change names the place of
 //! the entry it replaces: nothing has to be read to write.
 //!
-//! Version 1 of all of this knew no order: a ledger of it is one of version 2 with nothing parked, and
-//! becomes one when it is opened.
+//! Version 1 of all of this knew no order, and version 2 kept no counts. A ledger of either is counted when
+//! it is opened, and is one of version 3 from then on.
 
 use fjall::Slice;
 use router_core::{
@@ -46,9 +48,9 @@ use router_core::{
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The version of all keys and values.
-pub(super) const FORMAT: u8 = 2;
-/// The version before, which is read too.
-pub(super) const FORMAT_UNORDERED: u8 = 1;
+pub(super) const FORMAT: u8 = 3;
+/// The oldest version that is read. One before [`FORMAT`] has no counts.
+pub(super) const FORMAT_OLDEST: u8 = 1;
 
 pub(super) const META_FORMAT: &[u8] = b"format";
 pub(super) const META_EPOCH: &[u8] = b"epoch";
@@ -80,6 +82,16 @@ fn push_lane(key: &mut Vec<u8>, lane: LaneId) {
     key.extend(lane.bus.0.to_be_bytes());
     key.extend(lane.route.0.to_be_bytes());
     key.extend(lane.run.0.to_be_bytes());
+}
+
+pub(super) fn lane_key(lane: LaneId) -> Vec<u8> {
+    let mut key = Vec::with_capacity(10);
+    push_lane(&mut key, lane);
+    key
+}
+
+pub(super) fn read_lane_key(key: &[u8]) -> Result<LaneId, Error> {
+    whole("counts", key, take_lane)
 }
 
 pub(super) fn ready_key(lane: LaneId, offset: Offset) -> Vec<u8> {

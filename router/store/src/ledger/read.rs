@@ -16,12 +16,12 @@ use router_core::{
 use super::{
     Inner,
     codec::{
-        META_BUS, META_EPOCH_FIRST, META_EPOCHS, META_PAUSE, META_ROUTE, META_RUN, META_RUNNING, damaged, dead_key,
-        held_from, parked_key, read_entry, read_epochs_key, read_held_key, read_letter, read_order_key,
-        read_parked_key, read_pause, read_ready_key, read_run, read_u16, read_u32, read_u64, read_value,
-        read_waiting_key, ready_key, waiting_key,
+        EntryKey, META_BUS, META_EPOCH_FIRST, META_EPOCHS, META_PAUSE, META_ROUTE, META_RUN, META_RUNNING, damaged,
+        dead_key, held_from, parked_key, read_dead_key, read_entry, read_entry_head, read_epochs_key, read_held_key,
+        read_lane_key, read_letter, read_order_key, read_parked_key, read_pause, read_ready_key, read_run, read_u16,
+        read_u32, read_u64, read_value, read_waiting_key, ready_key, waiting_key,
     },
-    lanes::{Kind, Search},
+    lanes::{Counts, Delta, Kind, Search},
     lock, read_error,
 };
 
@@ -184,6 +184,67 @@ impl Inner {
         }
         let held = self.runs(&snapshot)?.iter().any(|run| run.holds_any_of(bus, range));
         Ok(Needed { planned, offsets: offsets.into_iter().collect(), held })
+    }
+
+    /// Offsets of a bus below `end` that an entry refers to: see [`super::DiskLedger::owed_first`].
+    pub(super) fn owed_first(
+        &self,
+        bus: BusId,
+        Moment { lanes, snapshot, .. }: Moment,
+        end: Offset,
+        count_max: usize,
+    ) -> Result<Vec<Offset>, Error> {
+        let mut offsets = BTreeSet::new();
+        for (lane, floor) in lanes {
+            let keys = ready_key(lane, floor)..ready_key(lane, end.max(floor));
+            for guard in snapshot.range(&self.ready, keys).take(count_max) {
+                offsets.insert(read_ready_key(&guard.key().map_err(read_error)?)?.2);
+            }
+        }
+        for guard in snapshot.range(&self.held, held_from(bus, Offset(0))..held_from(bus, end)).take(count_max) {
+            let (offset, letter) = read_held_key(&guard.key().map_err(read_error)?)?;
+            if !letter {
+                offsets.insert(offset);
+            }
+        }
+        Ok(offsets.into_iter().take(count_max).collect())
+    }
+
+    /// Counts everything that is there.
+    pub(super) fn count_all(&self) -> Result<Counts, Error> {
+        let snapshot = self.db.snapshot();
+        let mut counts = Counts::default();
+        let entries = |space, read: fn(&[u8]) -> Result<EntryKey, Error>| {
+            snapshot.iter(space).map(move |guard| {
+                let (key, value) = guard.into_inner().map_err(read_error)?;
+                read_entry_head(read(&key)?, &value)
+            })
+        };
+        let (ready, waiting) = (entries(&self.ready, read_ready_key), entries(&self.waiting, read_waiting_key));
+        for entry in ready.chain(waiting).chain(entries(&self.parked, read_parked_key)) {
+            let ((lane, place, offset), bytes) = entry?;
+            counts.add(Delta::Entry { lane, place, offset, bytes, comes: true });
+        }
+        for guard in snapshot.iter(&self.dead) {
+            let id = read_dead_key(&guard.key().map_err(read_error)?)?;
+            counts.add(Delta::DeadLetter { lane: id.lane, comes: true });
+        }
+        Ok(counts)
+    }
+
+    /// The counts as commits have kept them.
+    pub(super) fn kept_counts(&self) -> Result<Counts, Error> {
+        let snapshot = self.db.snapshot();
+        let mut counts = Counts::default();
+        for guard in snapshot.iter(&self.counts) {
+            let (key, value) = guard.into_inner().map_err(read_error)?;
+            counts.lanes.insert(read_lane_key(&key)?, read_value("counts", &value)?);
+        }
+        for guard in snapshot.iter(&self.key_counts) {
+            let (key, value) = guard.into_inner().map_err(read_error)?;
+            counts.keys.insert(read_order_key(&key)?, read_value("key counts", &value)?);
+        }
+        Ok(counts)
     }
 
     pub(super) fn state(&self) -> Result<State, Error> {

@@ -31,7 +31,7 @@ const COMMITS: u64 = 8;
 
 /// No mark below which commits are refused: the library itself is to meet the limit.
 fn open(dir: &Path) -> DiskLedger {
-    DiskLedger::open(&dir.join("ledger"), Options { free_bytes_min: 0 }).unwrap()
+    DiskLedger::open(&dir.join("ledger"), Options { free_bytes_min: 0, ..Options::default() }).unwrap()
 }
 
 fn entries(commit: u64) -> Vec<Change> {

@@ -107,7 +107,8 @@ async fn ledger_at_its_mark_never_meets_a_full_disk() {
     let rounds: u64 = if std::env::var_os("GOCOFFEE_TESTS_LONG").is_some() { 400 } else { 12 };
     let Some(small) = Small::mount(768 * MIB) else { return };
     let dir = small.dir.path().join("ledger");
-    let ledger = DiskLedger::open(&dir, ledger::Options { free_bytes_min: MARK }).unwrap();
+    let mark = ledger::Options { free_bytes_min: MARK, ..ledger::Options::default() };
+    let ledger = DiskLedger::open(&dir, mark).unwrap();
     let epoch = ledger.state().await.unwrap().epoch;
 
     let (least, over) = (Arc::new(AtomicU64::new(u64::MAX)), Arc::new(AtomicBool::new(false)));
