@@ -19,6 +19,7 @@ use router_tests::world::{
     process::{Place, Router},
 };
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
 use super::{
     is_long, root, target,
@@ -37,6 +38,8 @@ struct Moto {
     child: Child,
     url: String,
     client: Client,
+    /// What it says, shown when the test fails.
+    log: NamedTempFile,
 }
 
 impl Moto {
@@ -52,9 +55,10 @@ impl Moto {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new(python);
         command.arg(root().join(MOTO)).args(["-H", "127.0.0.1", "-p", &port.to_string()]);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let moto =
-            Moto { child, url: format!("http://127.0.0.1:{port}"), client: Client::new(Duration::from_secs(30)) };
+        let log = NamedTempFile::new().unwrap();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().unwrap();
+        let client = Client::new(Duration::from_secs(30));
+        let moto = Moto { child, url: format!("http://127.0.0.1:{port}"), client, log };
         let end = Instant::now() + PATIENCE;
         while !moto.client.get(&moto.url).await.is_ok_and(|answer| answer.status < 500) {
             assert!(Instant::now() < end, "moto does not answer");
@@ -71,6 +75,8 @@ impl Moto {
             ("AWS_SECRET_ACCESS_KEY", "test".into()),
             ("AWS_REGION", "us-east-1".into()),
             ("AWS_EC2_METADATA_DISABLED", "true".into()),
+            // An error of moto's is to be seen: Terraform's provider tries 25 times, a quarter of an hour.
+            ("AWS_MAX_ATTEMPTS", "5".into()),
         ]
     }
 
@@ -152,6 +158,11 @@ impl Drop for Moto {
     fn drop(&mut self) {
         // It may have ended by itself.
         let _ended = self.child.kill().and_then(|()| self.child.wait());
+        if std::thread::panicking() {
+            let said = fs::read_to_string(self.log.path()).unwrap_or_default();
+            let lines: Vec<&str> = said.lines().filter(|line| !line.ends_with("\" 200 -")).collect();
+            eprintln!("moto, but for what went well:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+        }
     }
 }
 
