@@ -7,7 +7,7 @@ use std::{
 
 use clap::ValueEnum;
 use router_store::{
-    recover::{self, Finding, Mend, Recovery},
+    recover::{self, Finding, Mend, Mending, Recovery},
     store::Error,
 };
 
@@ -95,10 +95,14 @@ fn lines(of: &[String]) -> String {
 }
 
 fn shown(seen: &Recovery) -> String {
-    let finding = |Finding { bus, what, flag, .. }: &Finding| {
+    let finding = |Finding { bus, what, mending, .. }: &Finding| {
         let bus = bus.as_ref().map(|bus| format!("bus {bus}: ")).unwrap_or_default();
-        let flag = flag.map_or("restore it from a backup".into(), |flag| format!("mended by {flag}"));
-        format!("{bus}{what} ({flag})")
+        let mending = match mending {
+            Mending::Flag(flag) => format!("mended by {flag}"),
+            Mending::Backup => "restore it from a backup".into(),
+            Mending::Done => "they are right now, and nothing is lost; please report it".into(),
+        };
+        format!("{bus}{what} ({mending})")
     };
     let found = match seen.findings.len() {
         0 => "nothing is wrong\n".into(),

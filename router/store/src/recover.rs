@@ -60,10 +60,21 @@ pub struct Finding {
     pub bus: Option<BusName>,
     /// What is wrong, with its figures.
     pub what: String,
-    /// The flag that mends it; `None` when only a backup does.
-    pub flag: Option<&'static str>,
+    /// What is to be done about it.
+    pub mending: Mending,
     /// The file, its bytes and offsets, where it is one.
     pub damage: Option<Damage>,
+}
+
+/// What mends a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mending {
+    /// A flag of `gocoffee recover`.
+    Flag(&'static str),
+    /// Only a backup.
+    Backup,
+    /// The look itself has.
+    Done,
 }
 
 /// A data folder whose lock is held, with what a look at it found.
@@ -131,7 +142,7 @@ impl Recovery {
                 let (path, bytes) = (damage.path.display(), &damage.bytes);
                 let what = format!("{path} bytes {}..{}{offsets}: {}", bytes.start, bytes.end, damage.what);
                 let damage = Some(damage.clone());
-                found.push(Finding { bus: Some(bus.clone()), what, flag: Some("--skip-damaged"), damage });
+                found.push(Finding { bus: Some(bus.clone()), what, mending: Mending::Flag("--skip-damaged"), damage });
             }
             buses.push((bus, seen));
         }
@@ -143,7 +154,7 @@ impl Recovery {
             false if recovery.buses.iter().any(|(_, seen)| seen.first < seen.tail) => recovery.findings.push(Finding {
                 bus: None,
                 what: "there are events, but no ledger: it is not known which were delivered".into(),
-                flag: Some("--from"),
+                mending: Mending::Flag("--from"),
                 damage: None,
             }),
             false => {}
@@ -155,22 +166,27 @@ impl Recovery {
         let ledger = match open_ledger(&self.dir).await {
             Ok(ledger) => ledger,
             Err(e @ StoreError::Damaged { .. }) => {
-                self.findings.push(Finding { bus: None, what: e.to_string(), flag: None, damage: None });
+                self.findings.push(Finding { bus: None, what: e.to_string(), mending: Mending::Backup, damage: None });
                 return Ok(());
             }
             Err(e) => return Err(e.into()),
         };
+        if let Some(difference) = ledger.miscounted() {
+            let what = format!("the counts of what is owed were wrong: {difference}");
+            self.findings.push(Finding { bus: None, what, mending: Mending::Done, damage: None });
+        }
         let state = ledger.state().await?;
         for (bus, id) in &state.buses {
             let seen = self.buses.iter().find(|(name, _)| name == bus).map(|(_, seen)| seen);
             let (first, tail) = seen.map_or((Offset(1), Offset(1)), |s| (s.first, s.tail));
             let planned = ledger.planned(*id).await?.unwrap_or(first);
             let mut say = |what: String, flag| {
-                self.findings.push(Finding { bus: Some(bus.clone()), what, flag, damage: None });
+                let mending = Mending::Flag(flag);
+                self.findings.push(Finding { bus: Some(bus.clone()), what, mending, damage: None });
             };
             if !(first..=tail).contains(&planned) {
                 let what = format!("the ledger is at offset {planned}, its log holds offsets {first} to below {tail}");
-                say(what, Some("--clamp"));
+                say(what, "--clamp");
             }
             let lost = seen.map_or(Lost { first, tail, held: vec![], damaged: vec![] }, Lost::new);
             let mut entries = ledger.entries_at(*id, move |offset| lost.has(offset)).await?;
@@ -181,7 +197,7 @@ impl Recovery {
                     entries.len()
                 );
                 let damaged = seen.is_some_and(|s| !s.damages.is_empty());
-                say(what, Some(if damaged { "--skip-damaged" } else { "--clamp" }));
+                say(what, if damaged { "--skip-damaged" } else { "--clamp" });
             }
             self.buses_shown.push(format!("bus {bus}: offsets {first} to below {tail}, planned up to {planned}"));
         }

@@ -10,7 +10,7 @@ use router_core::{
 
 use crate::{
     disk::{Damage, files::RealFiles, inspect_sides},
-    recover::{Recovery, blocking, open_ledger},
+    recover::{Mending, Recovery, blocking, open_ledger},
     store::Error,
 };
 
@@ -68,7 +68,11 @@ pub async fn verify(dir: &Path) -> Result<Verified, Error> {
     let mut verified = Verified::default();
     for finding in &recovery.findings {
         let what = finding.damage.as_ref().map_or_else(|| finding.what.clone(), |damage| damage.what.clone());
-        let mend = finding.flag.map_or_else(|| BACKUP.into(), |flag| format!("gocoffee recover {flag}"));
+        let mend = match finding.mending {
+            Mending::Flag(flag) => format!("gocoffee recover {flag}"),
+            Mending::Backup => BACKUP.into(),
+            Mending::Done => "they are right now, and nothing is lost; please report it".into(),
+        };
         verified.findings.push(Finding { bus: finding.bus.clone(), what, damage: finding.damage.clone(), mend });
     }
     for (bus, seen) in recovery.buses() {

@@ -54,10 +54,20 @@ impl Window {
         }
     }
 
-    /// Fills the window at a start. All count as just appended: an outage takes nothing from it.
+    /// Fills the window at a start, in the order of the log. All count as just appended: an outage takes nothing from it.
+    /// Each table gets its size at once, and is filled by itself: it stays in the processor's cache meanwhile.
     pub fn refill(&mut self, keys: &[Keyed], now: Duration) {
+        let mut slots: Vec<Vec<Slot>> = vec![Vec::with_capacity(keys.len() / TABLES * 17 / 16); TABLES];
         for keyed in keys {
-            self.insert(keyed.key, keyed.offset, now);
+            self.count(keyed.offset, now);
+            if let Some(slots) = slots.get_mut(table_of(keyed.key)) {
+                slots.push(Slot::new(keyed.key, keyed.offset));
+            }
+        }
+        let live = Live { from: self.from, newest: self.newest };
+        for (table, slots) in self.tables.iter_mut().zip(slots) {
+            table.rebuild(slots.len(), live);
+            slots.into_iter().for_each(|slot| table.put(slot));
         }
     }
 
@@ -70,6 +80,15 @@ impl Window {
 
     /// Remembers an identity. Offsets rise from call to call.
     pub fn insert(&mut self, key: u64, offset: Offset, now: Duration) {
+        self.count(offset, now);
+        let live = Live { from: self.from, newest: self.newest };
+        if let Some(table) = self.tables.get_mut(table_of(key)) {
+            table.insert(Slot::new(key, offset), live);
+        }
+    }
+
+    /// Counts an append in the timeline.
+    fn count(&mut self, offset: Offset, now: Duration) {
         if self
             .timeline
             .back()
@@ -79,10 +98,6 @@ impl Window {
         }
         self.inserted += 1;
         self.newest = offset;
-        let live = Live { from: self.from, newest: self.newest };
-        if let Some(table) = self.tables.get_mut(table_of(key)) {
-            table.insert(Slot::new(key, offset), live);
-        }
     }
 
     /// Forgets what is too old or too much.
@@ -172,7 +187,7 @@ impl Table {
 
     fn insert(&mut self, slot: Slot, live: Live) {
         if self.used * 20 >= self.slots.len() * 17 {
-            self.rebuild(live);
+            self.rebuild(0, live);
         }
         self.put(slot);
     }
@@ -186,10 +201,11 @@ impl Table {
         }
     }
 
-    fn rebuild(&mut self, live: Live) {
+    /// Leaves out what counts no more, and makes room for so many more.
+    fn rebuild(&mut self, more: usize, live: Live) {
         let old = std::mem::take(&mut self.slots);
         let lives = |s: &Slot| !s.free() && s.offset(live.newest) >= live.from;
-        let count = old.iter().filter(|s| lives(s)).count();
+        let count = old.iter().filter(|s| lives(s)).count() + more;
         self.slots = vec![Slot::default(); (count * 25 / 17).max(SLOTS_MIN)];
         self.used = 0;
         for slot in old.into_iter().filter(lives) {
@@ -201,6 +217,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
 
     fn spread(n: u64) -> u64 {
         // SplitMix64: keys as evenly spread as a hash's.
@@ -222,6 +239,27 @@ mod tests {
         }
         assert!((1..=200_000).all(|n| holds(&w, n)));
         assert_eq!(w.candidates(spread(200_001)).count(), 0);
+    }
+
+    #[test]
+    fn refilled_window_is_as_if_each_was_inserted() {
+        let keys: Vec<Keyed> =
+            (1..=200_000).map(|n| Keyed { key: spread(n), offset: Offset(n), appended: Timestamp(n) }).collect();
+        let [mut refilled, mut inserted] =
+            [Window::new(Duration::from_secs(600), 150_000), Window::new(Duration::from_secs(600), 150_000)];
+        refilled.refill(&keys, Duration::ZERO);
+        for keyed in &keys {
+            inserted.insert(keyed.key, keyed.offset, Duration::ZERO);
+        }
+        assert!((1..=200_000).all(|n| holds(&refilled, n)));
+        for w in [&mut refilled, &mut inserted] {
+            (200_001..=210_000).for_each(|n| w.insert(spread(n), Offset(n), Duration::ZERO));
+            w.advance(Duration::ZERO);
+        }
+        assert_eq!((refilled.from, refilled.newest), (inserted.from, inserted.newest));
+        assert!((1..=210_000).all(|n| holds(&refilled, n) == holds(&inserted, n)));
+        let slots = |w: &Window| w.tables.iter().map(|t| t.slots.len()).sum::<usize>();
+        assert!(slots(&refilled) <= slots(&inserted) * 5 / 4, "{} and {}", slots(&refilled), slots(&inserted));
     }
 
     #[test]

@@ -107,6 +107,7 @@ pub struct DiskLedger {
     inner: RwLock<Option<Arc<Inner>>>,
     commits: Arc<tokio::sync::Mutex<()>>,
     spans: BTreeMap<BusName, Span>,
+    miscounted: Option<String>,
 }
 
 impl std::fmt::Debug for DiskLedger {
@@ -174,10 +175,10 @@ impl DiskLedger {
             create(dir)?;
         }
         let (inner, has_counts) = Inner::open(dir, options)?;
-        inner.load_counts(has_counts)?;
+        let miscounted = inner.load_counts(has_counts)?;
         let spans = inner.load_planned()?;
         let inner = RwLock::new(Some(Arc::new(inner)));
-        Ok(DiskLedger { inner, commits: Arc::default(), spans })
+        Ok(DiskLedger { inner, commits: Arc::default(), spans, miscounted })
     }
 
     /// Whether there is a ledger in `dir`.
@@ -188,6 +189,11 @@ impl DiskLedger {
     /// Where the ledger stood on each bus when it was opened.
     pub fn spans(&self) -> &BTreeMap<BusName, Span> {
         &self.spans
+    }
+
+    /// Where the counts that were kept differed from what is there, when it was opened; they are right now.
+    pub fn miscounted(&self) -> Option<&str> {
+        self.miscounted.as_deref()
     }
 
     /// Low offsets of a bus, below `end`, that a pending entry refers to, rising, each once: `count_max` of them at
@@ -399,26 +405,27 @@ impl Inner {
         lock(&self.failed).clone().map_or(Ok(()), Err)
     }
 
-    /// Takes the counts that are kept, or counts where there are none, or few entries.
-    fn load_counts(&self, kept: bool) -> Result<(), Error> {
+    /// Takes the counts that are kept, or counts where there are none, or few entries; says where both differ.
+    fn load_counts(&self, kept: bool) -> Result<Option<String>, Error> {
         let kept = kept.then(|| self.kept_counts()).transpose()?;
-        let counts = match kept {
-            Some(kept) if kept.total() > self.options.recounted_max => kept,
-            kept => {
-                let counts = self.count_all()?;
-                let difference = kept.as_ref().map(|kept| kept.difference(&counts));
-                if let Some(Some(difference)) = &difference {
-                    let dir = self.dir.display();
-                    tracing::error!(code = %codes::LEDGER_MISCOUNTED, %dir, %difference, "the counts of what is owed were wrong and are made anew; nothing is lost, but this is a fault of gocoffee: please report it with this line");
-                }
-                if difference != Some(None) {
-                    self.keep_counts(&counts).map_err(|e| open_error(&self.dir, &e))?;
-                }
-                counts
+        let kept = match kept {
+            Some(kept) if kept.total() > self.options.recounted_max => {
+                *lock(&self.lanes) = kept.into();
+                return Ok(None);
             }
+            kept => kept,
         };
+        let counts = self.count_all()?;
+        let miscounted = kept.as_ref().and_then(|kept| kept.difference(&counts));
+        if let Some(difference) = &miscounted {
+            let dir = self.dir.display();
+            tracing::error!(code = %codes::LEDGER_MISCOUNTED, %dir, %difference, "the counts of what is owed were wrong and are right now; nothing is lost, but this is a fault of gocoffee: please report it with this line");
+        }
+        if kept.is_none() || miscounted.is_some() {
+            self.keep_counts(&counts).map_err(|e| open_error(&self.dir, &e))?;
+        }
         *lock(&self.lanes) = counts.into();
-        Ok(())
+        Ok(miscounted)
     }
 
     /// Writes counts in place of those that are there, and that this is a ledger with counts.

@@ -169,6 +169,7 @@ async fn start_mends_counts_that_are_wrong() {
     trusting.close().await.unwrap();
     forget("what was counted is kept");
     let comparing = open(&form.dir);
+    assert!(comparing.miscounted().is_some_and(|said| said.contains("kept None")), "{:?}", comparing.miscounted());
     assert_eq!(comparing.ready(lane(1), Offset(0), 9).await.unwrap().len(), 2);
     comparing.close().await.unwrap();
     assert_eq!(owed(&open_trusting(&form.dir)).await, [2, 1]);
