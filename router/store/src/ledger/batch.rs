@@ -11,9 +11,9 @@ use router_core::{
 use super::{
     Inner,
     codec::{
-        META_BUS, META_ROUTE, META_RUNNING, dead_key, held_key, lane_key, named_key, order_key, parked_key, pause_key,
-        planned_key, ready_key, run_key, version_key, waiting_key, write_entry, write_letter, write_pause, write_run,
-        write_value,
+        META_BUS, META_ROUTE, META_RUNNING, Packed, dead_key, held_key, lane_key, named_key, order_key, parked_key,
+        pause_key, planned_key, ready_key, run_key, version_key, waiting_key, write_block, write_entry, write_letter,
+        write_pause, write_run, write_value,
     },
     lanes::{Counts, Delta},
     lock, read_error, write_error,
@@ -31,7 +31,11 @@ enum Space {
     Held,
     Counts,
     KeyCounts,
+    Blocks,
 }
+
+/// Entries of a block.
+const BLOCK_ENTRIES_MAX: usize = 64;
 
 /// An operation on one key: its new value, or its removal.
 struct Op {
@@ -46,6 +50,12 @@ struct Plan {
     deltas: Vec<Delta>,
     planned: BTreeMap<BusId, Offset>,
     dead_letters: BTreeMap<DeliveryId, bool>,
+    /// Entries that make new blocks, rising: above everything else of their lane, here and in the ledger.
+    fresh: BTreeMap<LaneId, Vec<Packed>>,
+    /// Blocks that entries are taken out of, by their keys: what is left.
+    opened: BTreeMap<(LaneId, Offset), Vec<Packed>>,
+    /// Of each lane with a new entry, the highest one.
+    highest: BTreeMap<LaneId, Offset>,
 }
 
 impl Inner {
@@ -59,6 +69,7 @@ impl Inner {
         for change in changes {
             self.plan(&mut plan, change)?;
         }
+        plan.pack()?;
         let after = lock(&self.lanes).begin(&plan.deltas);
         let done = plan.keep(&after).and_then(|()| self.write(plan.ops, durability));
         lock(&self.lanes).end(done.is_ok().then_some(after));
@@ -95,6 +106,7 @@ impl Inner {
                 Space::Held => &self.held,
                 Space::Counts => &self.counts,
                 Space::KeyCounts => &self.key_counts,
+                Space::Blocks => &self.blocks,
             };
             match value {
                 Some(value) => batch.insert(keyspace, key, value),
@@ -114,8 +126,8 @@ impl Inner {
                 }
             }
             Change::Running(ms) => plan.set(Space::Meta, META_RUNNING.into(), ms.to_be_bytes()),
-            Change::Put { pending, replaces } => plan.put(pending, *replaces)?,
-            Change::Drop { lane, offset, place, bytes } => plan.remove(*lane, *offset, *place, *bytes),
+            Change::Put { pending, replaces } => plan.put(self, pending, *replaces)?,
+            Change::Drop { lane, offset, place, bytes } => plan.remove(self, *lane, *offset, *place, *bytes)?,
             Change::PutKey(lane, key, letters) => {
                 plan.set(Space::Keys, order_key(*lane, *key), write_value(letters)?);
             }
@@ -196,28 +208,79 @@ impl Plan {
         Ok(())
     }
 
-    fn put(&mut self, pending: &Pending, replaces: Option<Place>) -> Result<(), Error> {
+    /// Has the blocks written that are new, and what is left of those that were opened.
+    fn pack(&mut self) -> Result<(), Error> {
+        for (lane, entries) in std::mem::take(&mut self.fresh) {
+            for block in entries.chunks(BLOCK_ENTRIES_MAX) {
+                match block {
+                    [] => {}
+                    [one] => self.set(Space::Ready, ready_key(lane, one.offset), write_entry(&one.pending(lane))?),
+                    [.., last] => self.set(Space::Blocks, ready_key(lane, last.offset), write_block(block)?),
+                }
+            }
+        }
+        for ((lane, last), left) in std::mem::take(&mut self.opened) {
+            match left.is_empty() {
+                true => self.unset(Space::Blocks, ready_key(lane, last)),
+                false => self.set(Space::Blocks, ready_key(lane, last), write_block(&left)?),
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, inner: &Inner, pending: &Pending, replaces: Option<Place>) -> Result<(), Error> {
         let Pending { lane, offset, bytes, .. } = *pending;
         let place = pending.place();
         if let Some(old) = replaces {
-            self.remove(lane, offset, old, bytes);
+            self.remove(inner, lane, offset, old, bytes)?;
         }
-        let value = write_entry(pending)?;
-        let (space, key) = where_of(lane, offset, place);
-        self.set(space, key, value);
-        if space != Space::Ready {
-            self.set(Space::Held, held_key(lane, offset, None), []);
+        let highest = self.highest.entry(lane).or_insert_with(|| lock(&inner.lanes).highest(lane));
+        let is_highest = offset > *highest;
+        *highest = offset.max(*highest);
+        match Packed::of(pending).filter(|_| is_highest) {
+            Some(packed) => self.fresh.entry(lane).or_default().push(packed),
+            None => {
+                let (space, key) = where_of(lane, offset, place);
+                self.set(space, key, write_entry(pending)?);
+                if space != Space::Ready {
+                    self.set(Space::Held, held_key(lane, offset, None), []);
+                }
+            }
         }
         self.deltas.push(Delta::Entry { lane, place, offset, bytes, comes: true });
         Ok(())
     }
 
-    fn remove(&mut self, lane: LaneId, offset: Offset, place: Place, bytes: u32) {
+    fn remove(&mut self, inner: &Inner, lane: LaneId, offset: Offset, place: Place, bytes: u32) -> Result<(), Error> {
         let (space, key) = where_of(lane, offset, place);
-        self.unset(space, key);
         if space != Space::Ready {
             self.unset(Space::Held, held_key(lane, offset, None));
+            self.unset(space, key);
+        } else if !self.unpack(inner, lane, offset)? {
+            self.unset(space, key);
         }
         self.deltas.push(Delta::Entry { lane, place, offset, bytes, comes: false });
+        Ok(())
+    }
+
+    /// Takes an entry out of its block. `false`: it is in none.
+    fn unpack(&mut self, inner: &Inner, lane: LaneId, offset: Offset) -> Result<bool, Error> {
+        let take = |entries: &mut Vec<Packed>| {
+            let at = entries.binary_search_by_key(&offset, |entry| entry.offset);
+            at.map(|at| entries.remove(at)).is_ok()
+        };
+        if self.fresh.get_mut(&lane).is_some_and(take) {
+            return Ok(true);
+        }
+        let mut opened = self.opened.range_mut((lane, offset)..=(lane, Offset(u64::MAX)));
+        if opened.next().is_some_and(|(_, entries)| take(entries)) {
+            return Ok(true);
+        }
+        let Some((last, mut entries)) = inner.block_at(lane, offset)? else { return Ok(false) };
+        if self.opened.contains_key(&(lane, last)) || !take(&mut entries) {
+            return Ok(false);
+        }
+        self.opened.insert((lane, last), entries);
+        Ok(true)
     }
 }

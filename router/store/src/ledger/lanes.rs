@@ -38,7 +38,7 @@ pub(super) enum Kind {
     Waiting,
 }
 
-/// What is known of one lane. Kept as it stands here: [`super::codec::write_lane`].
+/// What is known of one lane. Kept as it stands here.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Lane {
     ready: Side,
@@ -251,6 +251,11 @@ impl Lanes {
             let side = lane.side(kind);
             side.floor = side.floor.max(first);
         }
+    }
+
+    /// An offset above which a lane has no entry.
+    pub fn highest(&self, lane: LaneId) -> Offset {
+        self.counts.lanes.get(&lane).map(|lane| lane.highest).unwrap_or_default()
     }
 
     /// Lanes with entries: how many are ready, wait, and are parked, and the bytes of all.

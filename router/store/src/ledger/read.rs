@@ -10,16 +10,19 @@ use router_core::{
     clock::Timestamp,
     id::{BusId, BusName, Epoch, LaneId, Offset, OrderKey, RouteId, RouteName},
     replay::Run,
-    store::{DeadLetter, Epochs, Error, KeyState, LaneState, Needed, Page, Pending, RouteVersion, Selection, State},
+    store::{
+        DeadLetter, Epochs, Error, KeyState, LaneState, Needed, Page, Pending, Place, RouteVersion, Selection, State,
+    },
 };
 
 use super::{
     Inner,
     codec::{
-        EntryKey, META_BUS, META_EPOCH_FIRST, META_EPOCHS, META_PAUSE, META_ROUTE, META_RUN, META_RUNNING, damaged,
-        dead_key, held_from, parked_key, read_dead_key, read_entry, read_entry_head, read_epochs_key, read_held_key,
-        read_lane_key, read_letter, read_order_key, read_parked_key, read_pause, read_ready_key, read_run, read_u16,
-        read_u32, read_u64, read_value, read_waiting_key, ready_key, waiting_key,
+        EntryKey, META_BUS, META_EPOCH_FIRST, META_EPOCHS, META_PAUSE, META_ROUTE, META_RUN, META_RUNNING, Packed,
+        damaged, dead_key, held_from, parked_key, read_block, read_block_key, read_dead_key, read_entry,
+        read_entry_head, read_epochs_key, read_held_key, read_lane_key, read_letter, read_order_key, read_parked_key,
+        read_pause, read_ready_key, read_run, read_u16, read_u32, read_u64, read_value, read_waiting_key, ready_key,
+        waiting_key,
     },
     lanes::{Counts, Delta, Kind, Search},
     lock, read_error,
@@ -35,6 +38,18 @@ fn entry(kind: Kind, guard: Guard) -> Result<Pending, Error> {
         Kind::Waiting => read_waiting_key(&key)?,
     };
     read_entry(key, &value)
+}
+
+/// The lane of a block, and what is in it.
+fn block(guard: Guard) -> Result<(LaneId, Vec<Packed>), Error> {
+    let (key, value) = guard.into_inner().map_err(read_error)?;
+    let key = read_block_key(&key)?;
+    Ok((key.0, read_block(key, &value)?))
+}
+
+/// Entries below an offset; what cannot be read is not passed over.
+fn below(end: Offset) -> impl Fn(&Result<Pending, Error>) -> bool {
+    move |pending| pending.as_ref().map_or(true, |p| p.offset < end)
 }
 
 fn parked(guard: Guard) -> Result<Pending, Error> {
@@ -61,12 +76,48 @@ impl Inner {
         Some((search, self.db.snapshot()))
     }
 
+    /// The first block of a lane that may hold this offset or a later one, and the bound of its offsets, as it is now.
+    pub(super) fn block_at(&self, lane: LaneId, offset: Offset) -> Result<Option<(Offset, Vec<Packed>)>, Error> {
+        let Some(guard) = self.blocks.range(ready_key(lane, offset)..=ready_key(lane, MAX)).next() else {
+            return Ok(None);
+        };
+        let (key, value) = guard.into_inner().map_err(read_error)?;
+        let key = read_block_key(&key)?;
+        Ok(Some((key.1, read_block(key, &value)?)))
+    }
+
+    /// Entries of a lane that are ready, from one offset on through another, in blocks or not, rising.
+    fn ready_through(
+        &self,
+        snapshot: &Snapshot,
+        lane: LaneId,
+        from: Offset,
+        through: Offset,
+    ) -> impl Iterator<Item = Result<Pending, Error>> {
+        // A range whose end lies before its beginning is none.
+        let through = through.max(from);
+        let single = snapshot.range(&self.ready, ready_key(lane, from)..=ready_key(lane, through));
+        let mut single = single.map(|guard| entry(Kind::Ready, guard)).peekable();
+        let blocks = snapshot.range(&self.blocks, ready_key(lane, from)..=ready_key(lane, MAX)).map(block);
+        let packed = blocks.flat_map(move |block| match block {
+            Ok((_, entries)) => entries.into_iter().map(|packed| Ok(packed.pending(lane))).collect(),
+            Err(e) => vec![Err(e)],
+        });
+        let before = move |p: &Result<Pending, Error>| p.as_ref().is_ok_and(|p| p.offset < from);
+        let within = move |p: &Result<Pending, Error>| p.as_ref().map_or(true, |p| p.offset <= through);
+        let mut packed = packed.skip_while(before).take_while(within).peekable();
+        std::iter::from_fn(move || match (single.peek(), packed.peek()) {
+            (Some(Ok(a)), Some(Ok(b))) if b.offset < a.offset => packed.next(),
+            (None, Some(_)) | (Some(Ok(_)), Some(Err(_))) => packed.next(),
+            _ => single.next(),
+        })
+    }
+
     pub(super) fn ready(&self, lane: LaneId, from: Offset, count_max: usize) -> Result<Vec<Pending>, Error> {
         let Some((search, snapshot)) = self.search(lane, Kind::Ready, from.0).filter(|_| count_max > 0) else {
             return Ok(Vec::new());
         };
-        let range = ready_key(lane, Offset(search.from))..=ready_key(lane, MAX);
-        let found = snapshot.range(&self.ready, range).take(count_max).map(|guard| entry(Kind::Ready, guard));
+        let found = self.ready_through(&snapshot, lane, Offset(search.from), MAX).take(count_max);
         let found: Vec<Pending> = found.collect::<Result<_, _>>()?;
         let first = found.first().map_or(u64::MAX, |p| p.offset.0);
         lock(&self.lanes).found(lane, Kind::Ready, search, first);
@@ -170,9 +221,9 @@ impl Inner {
         let Moment { planned, lanes, snapshot } = moment;
         let mut offsets = BTreeSet::new();
         for (lane, floor) in lanes {
-            let keys = ready_key(lane, floor.max(range.start))..ready_key(lane, range.end.max(floor));
-            for guard in snapshot.range(&self.ready, keys) {
-                offsets.insert(read_ready_key(&guard.key().map_err(read_error)?)?.2);
+            let from = floor.max(range.start);
+            for pending in self.ready_through(&snapshot, lane, from, range.end).take_while(below(range.end)) {
+                offsets.insert(pending?.offset);
             }
         }
         let end = range.end.max(range.start);
@@ -196,9 +247,9 @@ impl Inner {
     ) -> Result<Vec<Offset>, Error> {
         let mut offsets = BTreeSet::new();
         for (lane, floor) in lanes {
-            let keys = ready_key(lane, floor)..ready_key(lane, end.max(floor));
-            for guard in snapshot.range(&self.ready, keys).take(count_max) {
-                offsets.insert(read_ready_key(&guard.key().map_err(read_error)?)?.2);
+            let ready = self.ready_through(&snapshot, lane, floor, end).take_while(below(end));
+            for pending in ready.take(count_max) {
+                offsets.insert(pending?.offset);
             }
         }
         for guard in snapshot.range(&self.held, held_from(bus, Offset(0))..held_from(bus, end)).take(count_max) {
@@ -224,6 +275,12 @@ impl Inner {
         for entry in ready.chain(waiting).chain(entries(&self.parked, read_parked_key)) {
             let ((lane, place, offset), bytes) = entry?;
             counts.add(Delta::Entry { lane, place, offset, bytes, comes: true });
+        }
+        for block in snapshot.iter(&self.blocks).map(block) {
+            let (lane, entries) = block?;
+            for Packed { offset, bytes, .. } in entries {
+                counts.add(Delta::Entry { lane, place: Place::default(), offset, bytes, comes: true });
+            }
         }
         for guard in snapshot.iter(&self.dead) {
             let id = read_dead_key(&guard.key().map_err(read_error)?)?;
@@ -321,6 +378,10 @@ impl Inner {
                     found.push(pending);
                 }
             }
+        }
+        for block in snapshot.prefix(&self.blocks, bus.0.to_be_bytes()).map(block) {
+            let (lane, entries) = block?;
+            found.extend(entries.into_iter().filter(|p| lost(p.offset)).map(|packed| packed.pending(lane)));
         }
         for guard in snapshot.prefix(&self.parked, bus.0.to_be_bytes()) {
             let pending = parked(guard)?;

@@ -175,6 +175,57 @@ async fn start_mends_counts_that_are_wrong() {
     assert_eq!(owed(&open_trusting(&form.dir)).await, [2, 1]);
 }
 
+/// Keys of a keyspace of a ledger that nobody has open.
+fn keys_of(dir: &TempDir, name: &str) -> usize {
+    with_keyspace(dir, name, |keyspace| keyspace.iter().count())
+}
+
+fn gone(offset: u64) -> Change {
+    let entry = pending(lane(1), offset, None);
+    Change::Drop { lane: entry.lane, offset: entry.offset, place: entry.place(), bytes: entry.bytes }
+}
+
+/// What is put in one commit above all else takes a sixty-fourth of the keys, is read among what stands alone, and
+/// leaves nothing when it is settled.
+#[tokio::test]
+async fn backlog_is_packed_and_unpacked() {
+    let form = Form::create().await;
+    let epoch = form.ledger.state().await.unwrap().epoch;
+    let bus = BusName::new("default").unwrap();
+    let name = Change::NameBus(bus.clone(), BusId(1));
+    let many = (1..=130).map(|n| put(n * 2));
+    form.ledger.commit(epoch, many.chain([name]).collect(), Durability::Lazy).await.unwrap();
+    // Below the highest one: it stands alone.
+    form.ledger.commit(epoch, vec![put(101), put(3)], Durability::Lazy).await.unwrap();
+    form.ledger.commit(epoch, vec![gone(4), gone(260), gone(128)], Durability::Now).await.unwrap();
+    let expected: Vec<u64> =
+        (2..=259).filter(|n| (n % 2 == 0 && ![4, 128].contains(n)) || [3, 101].contains(n)).collect();
+    let ready = |from: u64, count_max: usize| {
+        let found = form.ledger.ready(lane(1), Offset(from), count_max);
+        async { found.await.unwrap().iter().map(|p| p.offset.0).collect::<Vec<_>>() }
+    };
+    assert_eq!(ready(0, 1_000).await, expected);
+    let middle: Vec<u64> = expected.iter().copied().filter(|n| *n >= 99).take(5).collect();
+    assert_eq!(ready(99, 5).await, middle);
+    assert_eq!(middle, [100, 101, 102, 104, 106]);
+    let owed = form.ledger.owed_first(&bus, Offset(104), 1_000).await.unwrap();
+    assert!(owed.iter().map(|o| o.0).eq(expected.iter().copied().filter(|n| *n < 104)), "{owed:?}");
+    let owed = form.ledger.owed_first(&bus, Offset(1_000), 3).await.unwrap();
+    assert_eq!(owed, [Offset(2), Offset(3), Offset(6)]);
+    let lost = form.ledger.entries_at(BusId(1), |o| [3, 4, 5, 6, 101, 258].contains(&o.0)).await.unwrap();
+    let mut lost: Vec<_> = lost.into_iter().map(|p| (p.offset.0, p == pending(lane(1), p.offset.0, None))).collect();
+    lost.sort_unstable();
+    assert_eq!(lost, [(3, true), (6, true), (101, true), (258, true)]);
+    form.ledger.close().await.unwrap();
+    assert_eq!((keys_of(&form.dir, "blocks"), keys_of(&form.dir, "ready")), (3, 2));
+
+    let ledger = open(&form.dir);
+    ledger.commit(epoch, expected.iter().map(|n| gone(*n)).collect(), Durability::Now).await.unwrap();
+    assert_eq!(ledger.count().await.unwrap(), []);
+    ledger.close().await.unwrap();
+    assert_eq!((keys_of(&form.dir, "blocks"), keys_of(&form.dir, "ready"), keys_of(&form.dir, "counts")), (0, 0, 0));
+}
+
 /// The bound above what is owed is not lowered by what is settled, only by a count.
 #[tokio::test]
 async fn highest_offset_is_a_bound_until_all_is_counted() {

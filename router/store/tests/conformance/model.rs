@@ -22,20 +22,69 @@ use tempfile::TempDir;
 /// A change as it is drawn: what it replaces is filled in from what is there.
 #[derive(Clone, Debug)]
 enum Draw {
-    Put { route: u32, offset: u64, due: Option<u64>, key: Option<u64>, tried: bool, late: bool },
-    Drop { nth: usize },
+    Put {
+        route: u32,
+        offset: u64,
+        due: Option<u64>,
+        key: Option<u64>,
+        tried: bool,
+        late: bool,
+    },
+    Drop {
+        nth: usize,
+    },
+    /// What a planner puts: entries above all of a lane, which were never tried.
+    PutMany {
+        route: u32,
+        step: u64,
+        count: u64,
+    },
+    /// What a page of deliveries drops.
+    DropMany {
+        nth: usize,
+        count: usize,
+    },
     Planned(u16, u64),
     Running(u64),
-    PutLetter { route: u32, offset: u64, old: bool },
-    DropLetter { route: u32, offset: u64 },
-    PutKey { route: u32, key: u64, letters: u32 },
-    DropKey { route: u32, key: u64 },
+    PutLetter {
+        route: u32,
+        offset: u64,
+        old: bool,
+    },
+    DropLetter {
+        route: u32,
+        offset: u64,
+    },
+    PutKey {
+        route: u32,
+        key: u64,
+        letters: u32,
+    },
+    DropKey {
+        route: u32,
+        key: u64,
+    },
     Name(u16),
-    PutVersion { route: u32, from: u64, gone: bool },
-    DropVersion { route: u32, from: u64 },
-    PutRun { id: u32, next: u64, paused: bool },
+    PutVersion {
+        route: u32,
+        from: u64,
+        gone: bool,
+    },
+    DropVersion {
+        route: u32,
+        from: u64,
+    },
+    PutRun {
+        id: u32,
+        next: u64,
+        paused: bool,
+    },
     DropRun(u32),
-    Pause { route: u32, at: u64, over: bool },
+    Pause {
+        route: u32,
+        at: u64,
+        over: bool,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -47,7 +96,9 @@ enum Action {
 fn draw() -> impl Strategy<Value = Draw> {
     let due = prop_oneof![Just(None), (0..60u64).prop_map(Some)];
     prop_oneof![
-        6 => (1..4u32, 0..50u64, due, proptest::option::of(0..4u64), any::<bool>(), any::<bool>())
+        2 => (1..4u32, 1..4u64, 1..100u64).prop_map(|(route, step, count)| Draw::PutMany { route, step, count }),
+        2 => (any::<usize>(), 2..80usize).prop_map(|(nth, count)| Draw::DropMany { nth, count }),
+        6 => (1..4u32, prop_oneof![0..50u64, 0..400u64], due, proptest::option::of(0..4u64), any::<bool>(), any::<bool>())
             .prop_map(|(route, offset, due, key, tried, late)| Draw::Put { route, offset, due, key, tried, late }),
         1 => (1..4u32, 0..4u64, any::<u32>()).prop_map(|(route, key, letters)| Draw::PutKey { route, key, letters }),
         1 => (1..4u32, 0..4u64).prop_map(|(route, key)| Draw::DropKey { route, key }),
@@ -75,8 +126,26 @@ fn action() -> impl Strategy<Value = Action> {
 /// The entries that are there, so that commits tell the truth about them.
 type Entries = BTreeMap<(LaneId, Offset), Place>;
 
+fn changes(entries: &mut Entries, draw: Draw) -> Vec<Change> {
+    match draw {
+        Draw::PutMany { route, step, count } => {
+            let highest = entries.keys().filter(|(l, _)| *l == lane(route)).map(|(_, offset)| offset.0).max();
+            let offsets = (1..=count).map(|n| highest.unwrap_or_default() + n * step);
+            let put = |offset| {
+                let pending = pending(lane(route), offset, None);
+                entries.insert((pending.lane, pending.offset), pending.place());
+                Change::Put { pending, replaces: None }
+            };
+            offsets.map(put).collect()
+        }
+        Draw::DropMany { nth, count } => (0..count).filter_map(|_| change(entries, Draw::Drop { nth })).collect(),
+        draw => change(entries, draw).into_iter().collect(),
+    }
+}
+
 fn change(entries: &mut Entries, draw: Draw) -> Option<Change> {
     Some(match draw {
+        Draw::PutMany { .. } | Draw::DropMany { .. } => return None,
         Draw::Put { route, offset, due, key, tried, late } => {
             let pending = pending(lane(route), offset, due);
             let mut pending = Pending { key: key.map(OrderKey), late, ..pending };
@@ -138,7 +207,10 @@ async fn all_of(ledger: &dyn Ledger) -> String {
         all += &format!("{:?}", ledger.planned(BusId(bus)).await.unwrap());
     }
     for route in 1..4 {
-        for at in [0, 17, 40] {
+        let all_ready = ledger.ready(lane(route), Offset(0), 10_000).await.unwrap();
+        all += &format!("{:?}", all_ready);
+        all += &format!("{:?}", ledger.needed(BusId(1), Offset(0)..Offset(10_000)).await.unwrap());
+        for at in [0, 17, 40, 120, 333] {
             let next = Offset(at + u64::from(route) * 9);
             all += &format!("{:?}", ledger.needed(BusId(1), Offset(at)..next).await.unwrap());
             all += &format!("{:#?}", ledger.ready(lane(route), Offset(at), 7).await.unwrap());
@@ -164,7 +236,7 @@ async fn run(actions: Vec<Action>) {
     for action in actions {
         match action {
             Action::Commit(draws, now) => {
-                let changes: Vec<Change> = draws.into_iter().filter_map(|draw| change(&mut entries, draw)).collect();
+                let changes: Vec<Change> = draws.into_iter().flat_map(|draw| changes(&mut entries, draw)).collect();
                 let durability = if now { Durability::Now } else { Durability::Lazy };
                 for ledger in [&*memory.ledger(), &disk as &dyn Ledger] {
                     let epoch = ledger.state().await.unwrap().epoch;

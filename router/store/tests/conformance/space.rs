@@ -210,7 +210,7 @@ async fn journals_do_not_count_for_the_budget() {
     let ledger = store.ledger();
     let epoch = ledger.state().await.unwrap().epoch;
     for round in 0..20 {
-        let entries = || (round * 10_000..(round + 1) * 10_000).map(|n| pending(lane(1), n + 1, None));
+        let entries = || (round * 10_000..(round + 1) * 10_000).map(|n| pending(lane(1), n + 1, Some(5)));
         let put = entries().map(|pending| Change::Put { pending, replaces: None });
         ledger.commit(epoch, put.collect(), Durability::Lazy).await.unwrap();
         let gone = |p: Pending| Change::Drop { lane: p.lane, offset: p.offset, place: p.place(), bytes: p.bytes };
