@@ -57,7 +57,8 @@ impl Window {
     /// Fills the window at a start, in the order of the log. All count as just appended: an outage takes nothing from it.
     /// Each table gets its size at once, and is filled by itself: it stays in the processor's cache meanwhile.
     pub fn refill(&mut self, keys: &[Keyed], now: Duration) {
-        let mut slots: Vec<Vec<Slot>> = vec![Vec::with_capacity(keys.len() / TABLES * 17 / 16); TABLES];
+        let each = keys.len() / TABLES * 17 / 16;
+        let mut slots: Vec<Vec<Slot>> = (0..TABLES).map(|_| Vec::with_capacity(each)).collect();
         for keyed in keys {
             self.count(keyed.offset, now);
             if let Some(slots) = slots.get_mut(table_of(keyed.key)) {
