@@ -54,8 +54,8 @@ struct Plan {
     fresh: BTreeMap<LaneId, Vec<Packed>>,
     /// Blocks that entries are taken out of, by their keys: what is left.
     opened: BTreeMap<(LaneId, Offset), Vec<Packed>>,
-    /// Of each lane with a new entry, the highest one.
-    highest: BTreeMap<LaneId, Offset>,
+    /// Of each lane with a new entry, an offset above which it has none, and no block.
+    bounds: BTreeMap<LaneId, Offset>,
 }
 
 impl Inner {
@@ -234,10 +234,10 @@ impl Plan {
         if let Some(old) = replaces {
             self.remove(inner, lane, offset, old, bytes)?;
         }
-        let highest = self.highest.entry(lane).or_insert_with(|| lock(&inner.lanes).highest(lane));
-        let is_highest = offset > *highest;
-        *highest = offset.max(*highest);
-        match Packed::of(pending).filter(|_| is_highest) {
+        let bound = self.bounds.entry(lane).or_insert_with(|| lock(&inner.lanes).packed(lane));
+        let is_above = offset > *bound;
+        *bound = offset.max(*bound);
+        match Packed::of(pending).filter(|_| is_above) {
             Some(packed) => self.fresh.entry(lane).or_default().push(packed),
             None => {
                 let (space, key) = where_of(lane, offset, place);

@@ -49,6 +49,8 @@ pub(super) struct Lane {
     dead_letters: u64,
     /// No entry lies above it.
     highest: Offset,
+    /// No block was begun for an offset above it: also where what was put in one is settled.
+    packed: Offset,
 }
 
 /// Entries of one kind; the floor is an offset or a due time.
@@ -92,6 +94,7 @@ impl Lane {
                 self.bytes = if comes { self.bytes + bytes } else { self.bytes.saturating_sub(bytes) };
                 if comes {
                     self.highest = self.highest.max(offset);
+                    self.packed = self.packed.max(offset);
                 }
                 match side_of(place, offset) {
                     Some((kind, at)) => {
@@ -128,6 +131,12 @@ impl Counts {
     /// Counts an entry or a dead letter that is there.
     pub fn add(&mut self, delta: Delta) {
         self.apply(delta, None);
+    }
+
+    /// Knows a block that is there by its bound.
+    pub fn add_block(&mut self, lane: LaneId, last: Offset) {
+        let lane = self.lanes.entry(lane).or_default();
+        lane.packed = lane.packed.max(last);
     }
 
     /// Entries and dead letters of all lanes.
@@ -253,9 +262,9 @@ impl Lanes {
         }
     }
 
-    /// An offset above which a lane has no entry.
-    pub fn highest(&self, lane: LaneId) -> Offset {
-        self.counts.lanes.get(&lane).map(|lane| lane.highest).unwrap_or_default()
+    /// An offset above which a lane has no entry and no block.
+    pub fn packed(&self, lane: LaneId) -> Offset {
+        self.counts.lanes.get(&lane).map(|lane| lane.packed).unwrap_or_default()
     }
 
     /// Lanes with entries: how many are ready, wait, and are parked, and the bytes of all.

@@ -40,11 +40,11 @@ fn entry(kind: Kind, guard: Guard) -> Result<Pending, Error> {
     read_entry(key, &value)
 }
 
-/// The lane of a block, and what is in it.
-fn block(guard: Guard) -> Result<(LaneId, Vec<Packed>), Error> {
+/// The lane of a block, the bound of its offsets, and what is in it.
+fn block(guard: Guard) -> Result<(LaneId, Offset, Vec<Packed>), Error> {
     let (key, value) = guard.into_inner().map_err(read_error)?;
     let key = read_block_key(&key)?;
-    Ok((key.0, read_block(key, &value)?))
+    Ok((key.0, key.1, read_block(key, &value)?))
 }
 
 /// Entries below an offset; what cannot be read is not passed over.
@@ -78,12 +78,8 @@ impl Inner {
 
     /// The first block of a lane that may hold this offset or a later one, and the bound of its offsets, as it is now.
     pub(super) fn block_at(&self, lane: LaneId, offset: Offset) -> Result<Option<(Offset, Vec<Packed>)>, Error> {
-        let Some(guard) = self.blocks.range(ready_key(lane, offset)..=ready_key(lane, MAX)).next() else {
-            return Ok(None);
-        };
-        let (key, value) = guard.into_inner().map_err(read_error)?;
-        let key = read_block_key(&key)?;
-        Ok(Some((key.1, read_block(key, &value)?)))
+        let first = self.blocks.range(ready_key(lane, offset)..=ready_key(lane, MAX)).next();
+        first.map(|guard| block(guard).map(|(_, last, entries)| (last, entries))).transpose()
     }
 
     /// Entries of a lane that are ready, from one offset on through another, in blocks or not, rising.
@@ -100,7 +96,7 @@ impl Inner {
         let mut single = single.map(|guard| entry(Kind::Ready, guard)).peekable();
         let blocks = snapshot.range(&self.blocks, ready_key(lane, from)..=ready_key(lane, MAX)).map(block);
         let packed = blocks.flat_map(move |block| match block {
-            Ok((_, entries)) => entries.into_iter().map(|packed| Ok(packed.pending(lane))).collect(),
+            Ok((.., entries)) => entries.into_iter().map(|packed| Ok(packed.pending(lane))).collect(),
             Err(e) => vec![Err(e)],
         });
         let before = move |p: &Result<Pending, Error>| p.as_ref().is_ok_and(|p| p.offset < from);
@@ -277,7 +273,8 @@ impl Inner {
             counts.add(Delta::Entry { lane, place, offset, bytes, comes: true });
         }
         for block in snapshot.iter(&self.blocks).map(block) {
-            let (lane, entries) = block?;
+            let (lane, last, entries) = block?;
+            counts.add_block(lane, last);
             for Packed { offset, bytes, .. } in entries {
                 counts.add(Delta::Entry { lane, place: Place::default(), offset, bytes, comes: true });
             }
@@ -380,7 +377,7 @@ impl Inner {
             }
         }
         for block in snapshot.prefix(&self.blocks, bus.0.to_be_bytes()).map(block) {
-            let (lane, entries) = block?;
+            let (lane, _, entries) = block?;
             found.extend(entries.into_iter().filter(|p| lost(p.offset)).map(|packed| packed.pending(lane)));
         }
         for guard in snapshot.prefix(&self.parked, bus.0.to_be_bytes()) {

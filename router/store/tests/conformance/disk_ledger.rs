@@ -226,6 +226,21 @@ async fn backlog_is_packed_and_unpacked() {
     assert_eq!((keys_of(&form.dir, "blocks"), keys_of(&form.dir, "ready"), keys_of(&form.dir, "counts")), (0, 0, 0));
 }
 
+/// What was settled at the top of a block comes again, as by a redrive, after a start that counted: the block stays.
+#[tokio::test]
+async fn block_is_never_written_over() {
+    for again in [60..=64, 61..=63] {
+        let form = Form::create().await;
+        let epoch = form.ledger.state().await.unwrap().epoch;
+        form.ledger.commit(epoch, (1..=64).map(put).collect(), Durability::Lazy).await.unwrap();
+        form.ledger.commit(epoch, (60..=64).map(gone).collect(), Durability::Now).await.unwrap();
+        let form = form.reopen().await;
+        form.ledger.commit(epoch, again.clone().map(put).collect(), Durability::Now).await.unwrap();
+        let found = form.ledger.ready(lane(1), Offset(0), 1_000).await.unwrap();
+        assert!(found.iter().map(|p| p.offset.0).eq((1..60).chain(again)), "{found:?}");
+    }
+}
+
 /// The bound above what is owed is not lowered by what is settled, only by a count.
 #[tokio::test]
 async fn highest_offset_is_a_bound_until_all_is_counted() {

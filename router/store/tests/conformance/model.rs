@@ -41,7 +41,7 @@ enum Draw {
     },
     /// What a page of deliveries drops.
     DropMany {
-        nth: usize,
+        nth: Option<usize>,
         count: usize,
     },
     Planned(u16, u64),
@@ -90,14 +90,15 @@ enum Draw {
 #[derive(Clone, Debug)]
 enum Action {
     Commit(Vec<Draw>, bool),
-    Restart,
+    /// Counting everything, or not.
+    Restart(bool),
 }
 
 fn draw() -> impl Strategy<Value = Draw> {
     let due = prop_oneof![Just(None), (0..60u64).prop_map(Some)];
     prop_oneof![
         2 => (1..4u32, 1..4u64, 1..100u64).prop_map(|(route, step, count)| Draw::PutMany { route, step, count }),
-        2 => (any::<usize>(), 2..80usize).prop_map(|(nth, count)| Draw::DropMany { nth, count }),
+        2 => (any::<Option<usize>>(), 2..80usize).prop_map(|(nth, count)| Draw::DropMany { nth, count }),
         6 => (1..4u32, prop_oneof![0..50u64, 0..400u64], due, proptest::option::of(0..4u64), any::<bool>(), any::<bool>())
             .prop_map(|(route, offset, due, key, tried, late)| Draw::Put { route, offset, due, key, tried, late }),
         1 => (1..4u32, 0..4u64, any::<u32>()).prop_map(|(route, key, letters)| Draw::PutKey { route, key, letters }),
@@ -119,7 +120,7 @@ fn draw() -> impl Strategy<Value = Draw> {
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         12 => (vec(draw(), 0..12), any::<bool>()).prop_map(|(draws, now)| Action::Commit(draws, now)),
-        1 => Just(Action::Restart),
+        2 => any::<bool>().prop_map(Action::Restart),
     ]
 }
 
@@ -138,7 +139,11 @@ fn changes(entries: &mut Entries, draw: Draw) -> Vec<Change> {
             };
             offsets.map(put).collect()
         }
-        Draw::DropMany { nth, count } => (0..count).filter_map(|_| change(entries, Draw::Drop { nth })).collect(),
+        Draw::DropMany { nth, count } => {
+            // The last ones, unless it is said which.
+            let drop = |_| change(entries, Draw::Drop { nth: nth.unwrap_or(entries.len().saturating_sub(1)) });
+            (0..count).filter_map(drop).collect()
+        }
         draw => change(entries, draw).into_iter().collect(),
     }
 }
@@ -229,9 +234,14 @@ async fn all_of(ledger: &dyn Ledger) -> String {
 async fn run(actions: Vec<Action>) {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("ledger");
-    // No start counts: what commits have kept must be right by itself.
-    let open = || DiskLedger::open(&path, Options { recounted_max: 0, ..Options::default() }).unwrap();
-    let (mut memory, mut disk) = (MemoryStore::new(), open());
+    // A start that does not count takes what commits have kept; one that does must have found the same.
+    let open = |counts: bool| {
+        let recounted_max = if counts { u64::MAX } else { 0 };
+        let ledger = DiskLedger::open(&path, Options { recounted_max, ..Options::default() }).unwrap();
+        assert_eq!(ledger.miscounted(), None);
+        ledger
+    };
+    let (mut memory, mut disk) = (MemoryStore::new(), open(false));
     let mut entries = Entries::new();
     for action in actions {
         match action {
@@ -243,10 +253,10 @@ async fn run(actions: Vec<Action>) {
                     ledger.commit(epoch, changes.clone(), durability).await.unwrap();
                 }
             }
-            Action::Restart => {
+            Action::Restart(counts) => {
                 memory = memory.crash(0);
                 disk.close().await.unwrap();
-                disk = open();
+                disk = open(counts);
             }
         }
         assert_eq!(all_of(&*memory.ledger()).await, all_of(&disk).await);
