@@ -1,6 +1,6 @@
 //! From a commit's changes to one fjall batch: one operation for each key, and what the counts move by.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use fjall::{PersistMode, Slice};
 use router_core::{
@@ -234,7 +234,10 @@ impl Plan {
         if let Some(old) = replaces {
             self.remove(inner, lane, offset, old, bytes)?;
         }
-        let bound = self.bounds.entry(lane).or_insert_with(|| lock(&inner.lanes).packed(lane));
+        let bound = match self.bounds.entry(lane) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(inner.packed(lane)?),
+        };
         let is_above = offset > *bound;
         *bound = offset.max(*bound);
         match Packed::of(pending).filter(|_| is_above) {

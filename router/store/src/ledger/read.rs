@@ -82,6 +82,18 @@ impl Inner {
         first.map(|guard| block(guard).map(|(_, last, entries)| (last, entries))).transpose()
     }
 
+    /// An offset above which a lane has no entry and no block. Of one that has nothing it is looked whether that is true:
+    /// a block that was written over would be lost, where a wrong count is only that.
+    pub(super) fn packed(&self, lane: LaneId) -> Result<Offset, Error> {
+        let known = lock(&self.lanes).packed(lane);
+        if known > Offset(0) {
+            return Ok(known);
+        }
+        let last = self.blocks.range(ready_key(lane, Offset(0))..=ready_key(lane, MAX)).next_back();
+        let last = last.map(|guard| read_block_key(&guard.key().map_err(read_error)?)).transpose()?;
+        Ok(last.map(|(_, last)| last).unwrap_or_default())
+    }
+
     /// Entries of a lane that are ready, from one offset on through another, in blocks or not, rising.
     fn ready_through(
         &self,

@@ -241,6 +241,26 @@ async fn block_is_never_written_over() {
     }
 }
 
+/// Counts that say that a lane has nothing hide what it is owed, and that is all.
+#[tokio::test]
+async fn block_that_no_count_knows_is_not_written_over() {
+    let form = Form::create().await;
+    let epoch = form.ledger.state().await.unwrap().epoch;
+    let other = Change::Put { pending: pending(lane(2), 9, None), replaces: None };
+    form.ledger.commit(epoch, (1..=64).map(put).chain([other]).collect(), Durability::Now).await.unwrap();
+    form.ledger.close().await.unwrap();
+    with_keyspace(&form.dir, "counts", |counts| {
+        let key = counts.iter().next().unwrap().key().unwrap();
+        counts.remove(key).unwrap();
+    });
+    let trusting = open_trusting(&form.dir);
+    trusting.commit(epoch, (60..=64).map(put).collect(), Durability::Now).await.unwrap();
+    trusting.close().await.unwrap();
+    let ledger = open(&form.dir);
+    let found: Vec<u64> = ledger.ready(lane(1), Offset(0), 1_000).await.unwrap().iter().map(|p| p.offset.0).collect();
+    assert!((1..=64).all(|n| found.contains(&n)), "{found:?}");
+}
+
 /// The bound above what is owed is not lowered by what is settled, only by a count.
 #[tokio::test]
 async fn highest_offset_is_a_bound_until_all_is_counted() {
