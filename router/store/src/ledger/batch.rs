@@ -50,11 +50,11 @@ struct Plan {
     deltas: Vec<Delta>,
     planned: BTreeMap<BusId, Offset>,
     dead_letters: BTreeMap<DeliveryId, bool>,
-    /// Entries that make new blocks, rising: above everything else of their lane, here and in the ledger.
+    /// Entries that make new blocks, rising: above every block of their lane.
     fresh: BTreeMap<LaneId, Vec<Packed>>,
     /// Blocks that entries are taken out of, by their keys: what is left.
     opened: BTreeMap<(LaneId, Offset), Vec<Packed>>,
-    /// Of each lane with a new entry, an offset above which it has none, and no block.
+    /// Of each lane with a new entry that may be packed, an offset above which there is no block, here or in the ledger.
     bounds: BTreeMap<LaneId, Offset>,
 }
 
@@ -234,13 +234,11 @@ impl Plan {
         if let Some(old) = replaces {
             self.remove(inner, lane, offset, old, bytes)?;
         }
-        let bound = match self.bounds.entry(lane) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => unknown.insert(inner.packed(lane)?),
+        let packed = match Packed::of(pending) {
+            Some(packed) if self.is_above(inner, lane, offset)? => Some(packed),
+            _ => None,
         };
-        let is_above = offset > *bound;
-        *bound = offset.max(*bound);
-        match Packed::of(pending).filter(|_| is_above) {
+        match packed {
             Some(packed) => self.fresh.entry(lane).or_default().push(packed),
             None => {
                 let (space, key) = where_of(lane, offset, place);
@@ -252,6 +250,17 @@ impl Plan {
         }
         self.deltas.push(Delta::Entry { lane, place, offset, bytes, comes: true });
         Ok(())
+    }
+
+    /// Whether an offset is above every block of its lane; then the next one has to be above it.
+    fn is_above(&mut self, inner: &Inner, lane: LaneId, offset: Offset) -> Result<bool, Error> {
+        let bound = match self.bounds.entry(lane) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(inner.packed(lane)?),
+        };
+        let is_above = offset > *bound;
+        *bound = offset.max(*bound);
+        Ok(is_above)
     }
 
     fn remove(&mut self, inner: &Inner, lane: LaneId, offset: Offset, place: Place, bytes: u32) -> Result<(), Error> {
