@@ -13,6 +13,10 @@ use schemas::{Event, Form};
 #[path = "open_tests/ordered.rs"]
 mod ordered;
 
+/// At a limit of bytes.
+#[path = "open_tests/backlog.rs"]
+mod backlog;
+
 /// While something is given up.
 #[path = "open_tests/skip.rs"]
 mod skip;

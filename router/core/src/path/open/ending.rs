@@ -64,6 +64,19 @@ struct Walk {
     misses: usize,
     /// The oldest that stays of what was seen so far.
     oldest_ms: u64,
+    /// Something stays of what was seen so far: what is to be given is looked for before it.
+    stayed: bool,
+}
+
+impl Walk {
+    fn new(what: WalkOf) -> Self {
+        Walk { what, misses: 0, oldest_ms: u64::MAX, stayed: false }
+    }
+
+    /// The same among other entries.
+    fn on(self, what: WalkOf) -> Self {
+        Walk { stayed: self.stayed, ..Walk::new(what) }
+    }
 }
 
 /// Which entries a walk reads.
@@ -138,6 +151,11 @@ impl Lane {
         self.ledger_ready > 0 && aged.is_some_and(|from| age(from, now) >= age_max)
     }
 
+    /// Whether a walk has passed what is to be given: the oldest go first, so that it begins anew.
+    fn is_behind(&self, walk: Walk) -> bool {
+        walk.stayed && self.ending.give.is_some()
+    }
+
     /// It owes so many bytes more.
     pub fn own(&mut self, bytes: u32) {
         self.owed_bytes = self.owed_bytes.saturating_add(bytes.into());
@@ -184,6 +202,14 @@ pub(super) fn used_up(
 
 impl OpenSet {
     // ------------------------------------------------------------------------ limits of bytes
+
+    /// The limits of a lane are other ones: what it was to give under the former is not given.
+    pub(super) fn weigh_anew(&mut self, at: usize) {
+        if let Some(lane) = self.lanes.get_mut(at) {
+            lane.ending.give = None;
+        }
+        self.weigh(at);
+    }
 
     /// A lane owes an event more: its limit of bytes is looked at.
     pub(super) fn weigh(&mut self, at: usize) {
@@ -294,7 +320,7 @@ impl OpenSet {
         } else {
             return;
         };
-        lane.ending.walk = Some(Walk { what, misses: 0, oldest_ms: u64::MAX });
+        lane.ending.walk = Some(Walk::new(what));
         self.walking.insert(at);
     }
 
@@ -326,10 +352,13 @@ impl OpenSet {
             };
             let left = lane.ledger_ready > 0 || lane.ledger_waiting > 0 || lane.parked > 0;
             let ends = lane.ending.give.is_some() || lane.ending.dropping;
-            let begun = || ends.then_some(Walk { what: first, misses: 0, oldest_ms: u64::MAX });
-            let Some(walk) = lane.ending.walk.or_else(begun).filter(|_| left) else {
+            let goes_on = lane.ending.walk.filter(|walk| !lane.is_behind(*walk));
+            let begun = || ends.then(|| Walk::new(first));
+            let Some(walk) = goes_on.or_else(begun).filter(|_| left) else {
                 let drops = lane.ending.dropping && lane.owed() > 0;
-                if lane.fresh.is_empty() && !drops && !lane.walks_on() {
+                // What is in flight may come back, and what is fresh can be read after its commit.
+                let gives = lane.ending.give.is_some() && lane.in_flight > 0;
+                if lane.fresh.is_empty() && !gives && !drops && !lane.walks_on() {
                     (lane.ending.walk, lane.ending.give) = (None, None);
                     self.walking.remove(&at);
                 }
@@ -399,10 +428,12 @@ impl OpenSet {
             return self.key_walked(at, (key, below), walked, now);
         }
         let walk = lane.ending.walk.take().filter(|w| w.what == walked.what);
-        let mut walk = walk.unwrap_or(Walk { what: walked.what, misses: 0, oldest_ms: u64::MAX });
+        let mut walk = walk.unwrap_or(Walk::new(walked.what));
+        let behind = lane.is_behind(walk);
+        let entries = if behind { Vec::new() } else { walked.entries };
         let (mut ended, mut front) = (0u64, matches!(walked.what, WalkOf::Ready(from) if from == lane.ledger_from));
         let (mut last, mut last_key) = (None, None);
-        for pending in walked.entries {
+        for pending in entries {
             let offset = pending.offset;
             last = Some(offset);
             last_key = pending.key.or(last_key);
@@ -412,6 +443,7 @@ impl OpenSet {
                 Seen::Stays(opened_ms) => {
                     (front, walk.oldest_ms) = (false, walk.oldest_ms.min(opened_ms));
                     walk.misses += 1;
+                    walk.stayed = true;
                 }
                 Seen::Ended => (ended, walk.misses) = (ended + 1, 0),
                 Seen::Passed => {}
@@ -435,6 +467,7 @@ impl OpenSet {
             if ready { Some(WalkOf::Ready(lane.ledger_from)) } else { waiting }
         };
         lane.ending.walk = match walked.what {
+            _ if behind => None,
             WalkOf::Parked(..) if !walked.exhausted && (giving || walk.misses < WALK_MISSES_MAX) => {
                 let from = (last_key.unwrap_or_default(), last.map_or(Offset(0), Offset::next));
                 Some(Walk { what: WalkOf::Parked(from.0, from.1), ..walk })
@@ -442,7 +475,7 @@ impl OpenSet {
             WalkOf::Parked(..) => {
                 let read_to = (last_key.unwrap_or_default(), last.map_or(Offset(0), Offset::next));
                 lane.ending.parked_from = if walked.exhausted { Default::default() } else { read_to };
-                after(lane).map(|what| Walk { what, misses: 0, oldest_ms: u64::MAX })
+                after(lane).map(|what| walk.on(what))
             }
             WalkOf::Key(..) | WalkOf::Skip(_) => None,
             WalkOf::Ready(_) if !walked.exhausted && (giving || walk.misses < WALK_MISSES_MAX) => {
@@ -450,16 +483,14 @@ impl OpenSet {
             }
             WalkOf::Ready(_) => {
                 lane.ending.oldest_ms = walk.oldest_ms.min(now.running_ms);
-                (lane.ledger_waiting > 0).then_some(Walk { what: WalkOf::Waiting, misses: 0, oldest_ms: u64::MAX })
+                (lane.ledger_waiting > 0).then(|| walk.on(WalkOf::Waiting))
             }
             WalkOf::Waiting if !walked.exhausted && ended > 0 => Some(walk),
             WalkOf::Waiting => None,
         };
-        if lane.ending.walk.is_none() {
-            lane.ending.give = None;
-            if !lane.ending.dropping && !lane.walks_on() {
-                self.walking.remove(&at);
-            }
+        // Where there is still something to give, more came while this was read: a walk begins anew.
+        if lane.ending.walk.is_none() && !giving && !lane.walks_on() {
+            self.walking.remove(&at);
         }
         lane.forget_gone(committed);
         self.dirty.insert(at);

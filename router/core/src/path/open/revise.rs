@@ -124,7 +124,7 @@ impl OpenSet {
             self.hold_no_more(at);
         }
         self.let_go(at);
-        self.weigh(at);
+        self.weigh_anew(at);
         self.thirsty.insert(at);
         self.queue(at);
     }
