@@ -12,7 +12,7 @@
 //! | 8 | archive | [`shelf`] | a copy; only then retention lets the segment go |
 //! | 9 | replay | [`replay`]: re-enters at 4 | the run's progress |
 //!
-//! [`path`] drives the steps and is the only file that spawns. Decisions are pure functions that take
+//! [`path`] drives the steps and is the only one that spawns, by [`own_thread`] where a loop waits for the disk. Decisions are pure functions that take
 //! time and randomness as arguments; no cloud SDK, no HTTP and no disk is in this crate.
 
 /// Names and numbers: what identifies a bus, a route, an offset, a delivery.
@@ -20,6 +20,9 @@ pub mod id;
 
 /// Time, as the path sees it.
 pub mod clock;
+
+/// Threads for loops that write.
+pub mod own_thread;
 
 /// Step 1: where events come in.
 pub mod source;

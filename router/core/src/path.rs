@@ -127,6 +127,7 @@ use crate::{
     codes, filter, hops,
     id::{BusId, BusName, LaneId, Offset, RouteId, RouteName, RunId, TargetName},
     order::Order,
+    own_thread,
     plan::{self, Planner},
     quarantine,
     replay::{RUN_AGE_MAX, RUNS_OPEN_MAX},
@@ -601,7 +602,7 @@ impl Parts {
             let (intake, submissions) = Intake::new(rules, gate.clone(), stats.clone(), closing.clone());
             let appender = Appender { log, window, clock: self.clock.clone(), gate, stats };
             let (stand, stood) = mpsc::channel(1);
-            loops.spawn(appender.run(submissions, stood, closed.clone()));
+            loops.spawn_alone(&format!("append {}", spec.name), appender.run(submissions, stood, closed.clone()));
             intakes.insert(spec.name.clone(), intake);
             stands.insert(id, stand);
         }
@@ -699,8 +700,22 @@ struct Loops {
 
 impl Loops {
     fn spawn(&mut self, run: impl Future<Output = Result<(), store::Error>> + Send + 'static) {
+        let run = self.watched(run);
+        self.set.spawn(run);
+    }
+
+    /// The same on a thread of its own.
+    fn spawn_alone(&mut self, name: &str, run: impl Future<Output = Result<(), store::Error>> + Send + 'static) {
+        let run = self.watched(run);
+        own_thread::spawn(&mut self.set, name, run);
+    }
+
+    fn watched(
+        &self,
+        run: impl Future<Output = Result<(), store::Error>> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let (failing, dead) = (self.failing.clone(), self.dead.clone());
-        self.set.spawn(async move {
+        async move {
             let ended = tokio::select! {
                 biased;
                 () = dead.cancelled() => return,
@@ -712,7 +727,7 @@ impl Loops {
                 dead.cancel();
                 tracing::error!(code = %code, error = why, "the store has failed: intake, delivery and settling stop");
             }
-        });
+        }
     }
 }
 

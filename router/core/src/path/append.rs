@@ -13,6 +13,7 @@ use crate::{
     clock::Clock,
     codes,
     id::{Offset, SourceName},
+    own_thread,
     source::{Accepted, IntakeClosed, Kind, RawEvent, Rejection},
     stats::BusStats,
     store::{Admitted, Error, Log},
@@ -189,6 +190,14 @@ fn busy(code: Code, message: &str) -> Rejection {
     Rejection { code, place: Place::Event, message: message.into(), kind }
 }
 
+/// Tells senders what became of their events, and gives up the room that these took.
+fn tell(answered: Vec<(oneshot::Sender<Vec<Answer>>, Vec<Answer>, OwnedSemaphorePermit)>) {
+    for (reply, answers, _room) in answered {
+        // A sender that is gone learns it when it sends again: duplicate.
+        reply.send(answers).unwrap_or_default();
+    }
+}
+
 /// A moment between two batches in which nothing is appended.
 pub(super) struct Stand {
     /// Answered with the offset that the next record will have at least.
@@ -292,10 +301,16 @@ impl Appender {
         for (key, offset) in keys.iter().zip(offsets.iter().flatten()) {
             self.window.insert(*key, *offset, now);
         }
-        for (reply, found, _room) in replies {
-            let answers = found.into_iter().map(|f| self.answer(f, &offsets)).collect();
-            // A sender that is gone learns it when it sends again: duplicate.
-            reply.send(answers).unwrap_or_default();
+        let answers = |(reply, found, room): (_, Vec<Found>, _)| {
+            (reply, found.into_iter().map(|f| self.answer(f, &offsets)).collect(), room)
+        };
+        let answered: Vec<_> = replies.into_iter().map(answers).collect();
+        if own_thread::here() {
+            // On the runtime, all of them in one turn: a sender that is woken from here goes on at once and by itself, and
+            // fewer of the next batch come together.
+            tokio::spawn(async move { tell(answered) });
+        } else {
+            tell(answered);
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! The log: appending, reading, trimming. File work is done on tokio's blocking threads; what is under
-//! way when a caller goes away is finished all the same.
+//! The log: appending, reading, trimming. File work is done on tokio's blocking threads, or on the caller's when that is its
+//! own ([`own_thread`]); what is under way when a caller goes away is finished all the same.
 //!
 //! Locks, in the order they are taken: `writer` (across a group commit), `trimming` (one at a time lets
 //! go), `letting` (exclusive while a remnant takes the place of something, shared while one is read),
@@ -8,6 +8,7 @@
 
 use std::{
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
@@ -21,6 +22,7 @@ use bytes::Bytes;
 use router_core::{
     clock::Timestamp,
     id::{BusName, Offset},
+    own_thread,
     store::{Admitted, Chunk, Error, Keyed, Log, Record, Segment},
 };
 use tokio::sync::watch;
@@ -40,6 +42,9 @@ use super::{
 
 /// Sealed segments whose file is open and whose index is in memory.
 const OPENED_MAX: usize = 16;
+/// Bytes behind the end of the log that are read by the caller's thread: they were written a moment ago and are in
+/// the system's cache, where a read takes less than another thread's turn.
+const FRESH_BYTES: u64 = 1024 * 1024;
 /// What the writer's buffer keeps between groups, in bytes.
 const BUFFER_KEPT_BYTES: usize = 4 * 1024 * 1024;
 
@@ -243,10 +248,12 @@ impl DiskLog {
         if self.shared.options.inline {
             return work();
         }
-        match tokio::task::spawn_blocking(work).await {
-            Ok(result) => result,
-            Err(e) => Err(self.shared.poison(format!("the log's worker is gone: {e}"))),
-        }
+        let done = if own_thread::here() {
+            catch_unwind(AssertUnwindSafe(work)).map_err(|_| "it panicked".to_owned())
+        } else {
+            tokio::task::spawn_blocking(work).await.map_err(|e| e.to_string())
+        };
+        done.unwrap_or_else(|why| Err(self.shared.poison(format!("the log's worker is gone: {why}"))))
     }
 }
 
@@ -260,6 +267,9 @@ impl Log for DiskLog {
         self.shared.check()?;
         if from >= *self.shared.tail.borrow() {
             return Ok(Chunk { buffer: Bytes::new(), records: Vec::new(), next: from });
+        }
+        if self.shared.is_fresh(from) {
+            return self.shared.read(from, bytes_max);
         }
         self.blocking(move |log| log.read(from, bytes_max)).await
     }
@@ -476,6 +486,13 @@ impl Shared {
         }
         let at = map.sealed.partition_point(|s| behind(s));
         Ok(map.sealed.get(at).map_or_else(|| Holder::Active(map.active.clone()), |s| Holder::Sealed(s.clone())))
+    }
+
+    /// Whether all from there on was appended a moment ago.
+    fn is_fresh(&self, from: Offset) -> bool {
+        let active = self.active();
+        let scan = shared(&active.scan);
+        from >= active.head.base && scan.end - scan.index.by_offset(from) <= FRESH_BYTES
     }
 
     fn read(&self, from: Offset, bytes_max: usize) -> Result<Chunk, Error> {

@@ -68,19 +68,21 @@ pub(super) fn bytes(records: u64, end: u64) -> u64 {
     HEAD as u64 + end.div_ceil(INDEX_STEP) * ENTRY as u64 + records.div_ceil(PAGE_KEYS as u64) * PAGE as u64
 }
 
-fn numbers(entry: [u64; 3]) -> impl Iterator<Item = u8> {
-    entry.into_iter().flat_map(u64::to_le_bytes)
+fn push(b: &mut Vec<u8>, entry: [u64; 3]) {
+    for number in entry {
+        b.extend_from_slice(&number.to_le_bytes());
+    }
 }
 
 fn encode(summary: &Summary, index: &Index, keys: &[Keyed]) -> Vec<u8> {
     let pages = keys.len().div_ceil(PAGE_KEYS);
     let mut b = Vec::with_capacity(HEAD + index.0.len() * ENTRY + pages * PAGE);
     b.resize(HEAD, 0);
-    b.extend(index.0.iter().flat_map(|e| numbers([e.offset.0, e.at, e.time.0])));
+    index.0.iter().for_each(|e| push(&mut b, [e.offset.0, e.at, e.time.0]));
     let index_crc = crc32c::crc32c(b.get(HEAD..).unwrap_or_default());
     for page in keys.chunks(PAGE_KEYS) {
         let start = b.len();
-        b.extend(page.iter().flat_map(|k| numbers([k.key, k.offset.0, k.appended.0])));
+        page.iter().for_each(|k| push(&mut b, [k.key, k.offset.0, k.appended.0]));
         b.resize(start + PAGE - 4, 0);
         let crc = crc32c::crc32c(b.get(start..).unwrap_or_default());
         b.extend(crc.to_le_bytes());

@@ -11,11 +11,12 @@ use router_core::{
     admit,
     clock::{Clock, SystemClock},
     id::BusName,
+    own_thread,
     store::{Admitted, Log},
 };
 use router_store::disk::{DiskLog, Options, files::RealFiles};
 use serde_json::json;
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, sync::oneshot, task::JoinSet};
 
 use crate::{publish::Load, say, segments::Segments};
 
@@ -31,7 +32,7 @@ pub fn append(runtime: &Runtime, dir: &Path, events: u64, rounds: u64) {
         for turn in [round % 2, 1 - round % 2] {
             let place = dir.join(format!("{round}-{turn}"));
             if turn == 0 {
-                log = runtime.block_on(ours(&place, &admitted));
+                log = runtime.block_on(ours(&place, admitted.clone()));
             } else {
                 bare = theirs(&place, &bodies);
             }
@@ -52,7 +53,18 @@ fn admitted(body: &Bytes) -> Admitted {
     Admitted { key: admit::key(&event, &[7; 16]), event }
 }
 
-async fn ours(dir: &Path, events: &[Admitted]) -> Duration {
+/// On a thread of its own, as the path appends.
+async fn ours(dir: &Path, events: Vec<Admitted>) -> Duration {
+    let (mut set, (tell, told), dir) = (JoinSet::new(), oneshot::channel(), dir.to_owned());
+    own_thread::spawn(
+        &mut set,
+        "append",
+        async move { tell.send(appended(&dir, &events).await).expect("it is awaited") },
+    );
+    told.await.expect("it was appended")
+}
+
+async fn appended(dir: &Path, events: &[Admitted]) -> Duration {
     let clock = SystemClock::new();
     let bus = BusName::new("default").expect("a name");
     std::fs::create_dir_all(dir).expect("a folder");
