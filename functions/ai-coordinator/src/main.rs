@@ -1,5 +1,3 @@
 //! The ai-coordinator as a program: see its library.
 
-fn main() -> std::process::ExitCode {
-    function_host::run::<ai_coordinator::AiCoordinator>()
-}
+function_host::main!(ai_coordinator::AiCoordinator);

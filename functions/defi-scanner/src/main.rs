@@ -1,5 +1,3 @@
 //! The defi-scanner as a program: see its library.
 
-fn main() -> std::process::ExitCode {
-    function_host::run::<defi_scanner::DefiScanner>()
-}
+function_host::main!(defi_scanner::DefiScanner);

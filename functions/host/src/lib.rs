@@ -90,5 +90,7 @@ pub use function::{Attr, Failure, Function, Kind, Reply, data};
 pub use host::{Call, Host, Invocation};
 pub use key::hash as key;
 pub use log::Severity;
+/// The allocator of a function's program, which [`main!`] sets; a benchmark of a handler sets it for itself.
+pub use mimalloc::MiMalloc as Allocator;
 pub use run::run;
 pub use settings::{SettingError, Settings};

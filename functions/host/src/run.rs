@@ -39,7 +39,24 @@ impl Platform {
     }
 }
 
-/// Runs a function until the platform ends it: the one line of a `main.rs`.
+/// The one line of a `main.rs`: [`run`] with the function's type, and the [`Allocator`](crate::Allocator) of its program.
+///
+/// ```ignore
+/// function_host::main!(greeter::Greeter);
+/// ```
+#[macro_export]
+macro_rules! main {
+    ($function:ty) => {
+        #[global_allocator]
+        static ALLOCATOR: $crate::Allocator = $crate::Allocator;
+
+        fn main() -> std::process::ExitCode {
+            $crate::run::<$function>()
+        }
+    };
+}
+
+/// Runs a function until the platform ends it.
 ///
 /// `--stdin` handles one event from standard input; `--help` tells the settings of the host.
 #[must_use]

@@ -35,6 +35,10 @@ fn event(intermittent_every: usize) -> Event {
     Event::builder("1", "/shops/1", "inventory.forecast").data(Form::Json, data.to_string()).build().unwrap()
 }
 
+// As the program has it.
+#[global_allocator]
+static ALLOCATOR: function_host::Allocator = function_host::Allocator;
+
 /// Prints the median of some runs, with the extremes.
 fn run(name: &str, mut f: impl FnMut() -> usize) -> Duration {
     let mut times: Vec<Duration> = Vec::new();

@@ -1,5 +1,3 @@
 //! The inventory-optimizer as a program: see its library.
 
-fn main() -> std::process::ExitCode {
-    function_host::run::<inventory_optimizer::InventoryOptimizer>()
-}
+function_host::main!(inventory_optimizer::InventoryOptimizer);

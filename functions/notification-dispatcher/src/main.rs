@@ -1,5 +1,3 @@
 //! The notification-dispatcher as a program: see its library.
 
-fn main() -> std::process::ExitCode {
-    function_host::run::<notification_dispatcher::NotificationDispatcher>()
-}
+function_host::main!(notification_dispatcher::NotificationDispatcher);

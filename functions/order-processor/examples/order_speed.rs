@@ -7,6 +7,10 @@ use function_host::{Host, Settings};
 use order_processor::OrderProcessor;
 use schemas::{Event, Form};
 
+// As the program has it.
+#[global_allocator]
+static ALLOCATOR: function_host::Allocator = function_host::Allocator;
+
 /// Orders in one run: fewer than the state keeps, so that none is evicted.
 const ORDERS: u32 = 5_000;
 /// Runs, of which the median counts.

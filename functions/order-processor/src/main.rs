@@ -1,5 +1,3 @@
 //! The order-processor as a program: see its library.
 
-fn main() -> std::process::ExitCode {
-    function_host::run::<order_processor::OrderProcessor>()
-}
+function_host::main!(order_processor::OrderProcessor);

@@ -213,7 +213,7 @@ mod tests {
         assert!(text("tests/tests/functions.rs").contains("        row::<LoyaltyKeeper>(),\n    ]"));
         let row = "| [loyalty-keeper](../functions/loyalty-keeper/src/lib.rs) | `loyalty-keeper.asked` | `loyalty-keeper.answered` |\n";
         assert!(text("docs/functions.md").contains(row));
-        assert!(text("functions/loyalty-keeper/src/main.rs").contains("run::<loyalty_keeper::LoyaltyKeeper>()"));
+        assert!(text("functions/loyalty-keeper/src/main.rs").contains("main!(loyalty_keeper::LoyaltyKeeper);"));
         let row = "        Row::of::<LoyaltyKeeper>(vec![], &[(\"answered\", &[\"loyalty-keeper.answered\"])]),\n    ]";
         assert!(text("tests/tests/functions/table.rs").contains(row));
         let left =

@@ -14,6 +14,8 @@
 //! make the sum of squared one-step errors smallest, found by a compass search from a fixed set of starts: no
 //! randomness, so that the same history gives the same order on every platform.
 
+use multiversion::multiversion;
+
 use super::lanes::{LANES, Lanes};
 
 /// Bounds of α, β and γ: at 0 a state would never learn, at 1 it would be the last observation.
@@ -135,28 +137,38 @@ impl State {
 
     /// Takes one observation in and answers the error of the forecast that was made for it.
     pub fn update(&mut self, season: Season, params: &Params, y: f64) -> f64 {
-        let before = self.level + params.damping * self.trend;
-        let figure = self.season.first().copied().unwrap_or(0.0);
-        let (error, level, new) = match season {
-            Season::Multiplicative => {
-                let figure = divisor(figure);
-                let level = params.level * (y / figure) + (1.0 - params.level) * before;
-                (y - before * figure, level, params.season * (y / divisor(level)) + (1.0 - params.season) * figure)
-            }
-            Season::Additive | Season::None => {
-                let level = params.level * (y - figure) + (1.0 - params.level) * before;
-                (y - before - figure, level, params.season * (y - level) + (1.0 - params.season) * figure)
-            }
-        };
-        self.trend = params.trend * (level - self.level) + (1.0 - params.trend) * params.damping * self.trend;
-        self.level = level;
-        if season != Season::None {
-            self.season.rotate_left(1);
-            if let Some(last) = self.season.last_mut() {
-                *last = new;
+        let mut error = 0.0;
+        self.take_in(season, params, &[y], |of_y| error = of_y);
+        error
+    }
+
+    /// Takes observations in, and tells the error of the forecast of each.
+    fn take_in(&mut self, season: Season, params: &Params, observations: &[f64], mut tell: impl FnMut(f64)) {
+        let Params { level: alpha, trend: beta, season: gamma, damping: phi } = *params;
+        for round in observations.chunks(self.season.len().max(1)) {
+            for (y, figure) in round.iter().zip(&mut self.season) {
+                let before = self.level + phi * self.trend;
+                let (error, level, new) = match season {
+                    Season::Multiplicative => {
+                        let figure = divisor(*figure);
+                        let level = alpha * (y / figure) + (1.0 - alpha) * before;
+                        (y - before * figure, level, gamma * (y / divisor(level)) + (1.0 - gamma) * figure)
+                    }
+                    Season::Additive | Season::None => {
+                        let level = alpha * (y - *figure) + (1.0 - alpha) * before;
+                        (y - before - *figure, level, gamma * (y - level) + (1.0 - gamma) * *figure)
+                    }
+                };
+                self.trend = beta * (level - self.level) + (1.0 - beta) * phi * self.trend;
+                self.level = level;
+                if season != Season::None {
+                    *figure = new;
+                }
+                tell(error);
             }
         }
-        error
+        let into_the_season = observations.len() % self.season.len().max(1);
+        self.season.rotate_left(into_the_season);
     }
 
     /// The forecasts for the next periods, not below zero: demand is not.
@@ -265,7 +277,8 @@ fn search(
         }
     }
     let mut state = start.clone();
-    let squared_error = rest.iter().map(|y| state.update(season, &best.0, *y).powi(2)).sum();
+    let mut squared_error = 0.0;
+    state.take_in(season, &best.0, rest, |error| squared_error += error * error);
     Fit { season, params: best.0, state, squared_error, errors: rest.len(), steps }
 }
 
@@ -328,67 +341,99 @@ fn of_each(candidates: &[Params; LANES], f: impl Fn(&Params) -> f64) -> Lanes {
     Lanes(candidates.each_ref().map(f))
 }
 
-// The three loops below are where the time goes. In error form the updates of the additive season need no division:
-// with the error e = y - l - φb - s they are l' = l + φb + αe, b' = φb + αβe, s' = s + γ(1 - α)e.
+// The three loops below are where the time goes. What they wait for is the way from one period's figures to the next one's,
+// so it is kept short: with the level that was expected, u = l + φb, the damped trend d = φb, and z for y - s, y / s or y
+// itself, all three seasons have
+//
+//     l' = (1 - α) u + αz      d' = φd + φαβ (z - u)      u' = l' + d' = (1 - α - φαβ) u + φd + (α + φαβ) z
+//
+// in which only one product and two sums follow from the last period. Each loop is compiled a second time for processors with
+// AVX2 and chosen at run time. Every operation is rounded by itself (none is fused with the next), so that all processors
+// come to the same bits.
 
+/// Level and damped trend of eight candidates on their way through the periods.
+struct Course {
+    expected: Lanes,
+    damped: Lanes,
+    damping: Lanes,
+    kept: Lanes,
+    taken: Lanes,
+    turned: Lanes,
+}
+
+impl Course {
+    #[inline(always)]
+    fn new(start: &State, candidates: &[Params; LANES]) -> Self {
+        let turned = |p: &Params| p.damping * p.level * p.trend;
+        let damped = of_each(candidates, |p| p.damping * start.trend);
+        Course {
+            expected: Lanes::all(start.level) + damped,
+            damped,
+            damping: of_each(candidates, |p| p.damping),
+            kept: of_each(candidates, |p| 1.0 - p.level - turned(p)),
+            taken: of_each(candidates, |p| p.level + turned(p)),
+            turned: of_each(candidates, turned),
+        }
+    }
+
+    /// Takes in what a period says of the level.
+    #[inline(always)]
+    fn take_in(&mut self, z: Lanes) {
+        let damped = self.damping * self.damped;
+        let expected = self.expected;
+        self.expected = self.kept * expected + (damped + self.taken * z);
+        self.damped = (damped + self.turned * z) - self.turned * expected;
+    }
+}
+
+#[multiversion(targets("x86_64+avx2"))]
 fn errors_without_season(start: &State, rest: &[f64], candidates: &[Params; LANES]) -> Lanes {
-    let alpha = of_each(candidates, |p| p.level);
-    let beta = of_each(candidates, |p| p.level * p.trend);
-    let phi = of_each(candidates, |p| p.damping);
-    let (mut level, mut trend, mut sum) = (Lanes::all(start.level), Lanes::all(start.trend), Lanes::all(0.0));
+    let (mut course, mut sum) = (Course::new(start, candidates), Lanes::all(0.0));
     for y in rest {
-        let damped = phi * trend;
-        let before = level + damped;
-        let error = Lanes::all(*y) - before;
+        let y = Lanes::all(*y);
+        let error = y - course.expected;
         sum = sum + error * error;
-        level = before + alpha * error;
-        trend = damped + beta * error;
+        course.take_in(y);
     }
     sum
 }
 
+#[multiversion(targets("x86_64+avx2"))]
 fn errors_additive(start: &State, rest: &[f64], candidates: &[Params; LANES], figures: &mut Vec<Lanes>) -> Lanes {
     figures.clear();
     figures.extend(start.season.iter().map(|figure| Lanes::all(*figure)));
-    let alpha = of_each(candidates, |p| p.level);
-    let beta = of_each(candidates, |p| p.level * p.trend);
+    // s' = γ (y - l') + (1 - γ) s = s + γ (1 - α) (z - u)
     let gamma = of_each(candidates, |p| p.season * (1.0 - p.level));
-    let phi = of_each(candidates, |p| p.damping);
-    let (mut level, mut trend, mut sum) = (Lanes::all(start.level), Lanes::all(start.trend), Lanes::all(0.0));
+    let (mut course, mut sum) = (Course::new(start, candidates), Lanes::all(0.0));
     for season in rest.chunks(figures.len()) {
         for (y, figure) in season.iter().zip(figures.iter_mut()) {
-            let damped = phi * trend;
-            let before = level + damped;
-            let error = Lanes::all(*y) - before - *figure;
+            let z = Lanes::all(*y) - *figure;
+            let error = z - course.expected;
             sum = sum + error * error;
-            level = before + alpha * error;
-            trend = damped + beta * error;
             *figure = *figure + gamma * error;
+            course.take_in(z);
         }
     }
     sum
 }
 
+#[multiversion(targets("x86_64+avx2"))]
 fn errors_multiplicative(start: &State, rest: &[f64], candidates: &[Params; LANES], figures: &mut Vec<Lanes>) -> Lanes {
     figures.clear();
     figures.extend(start.season.iter().map(|figure| Lanes::all(divisor(*figure))));
-    let one = Lanes::all(1.0);
     let alpha = of_each(candidates, |p| p.level);
-    let beta = of_each(candidates, |p| p.trend);
     let gamma = of_each(candidates, |p| p.season);
-    let phi = of_each(candidates, |p| p.damping);
-    let (mut level, mut trend, mut sum) = (Lanes::all(start.level), Lanes::all(start.trend), Lanes::all(0.0));
+    let (left, old) = (Lanes::all(1.0) - alpha, Lanes::all(1.0) - gamma);
+    let (mut course, mut sum) = (Course::new(start, candidates), Lanes::all(0.0));
     for season in rest.chunks(figures.len()) {
         for (y, figure) in season.iter().zip(figures.iter_mut()) {
             let y = Lanes::all(*y);
-            let damped = phi * trend;
-            let before = level + damped;
-            let error = y - before * *figure;
+            let z = y / *figure;
+            let error = y - course.expected * *figure;
             sum = sum + error * error;
-            let new = alpha * y * figure.recip() + (one - alpha) * before;
-            trend = beta * (new - level) + (one - beta) * damped;
-            *figure = gamma * y * new.recip() + (one - gamma) * *figure;
-            level = new;
+            let level = left * course.expected + alpha * z;
+            *figure = gamma * (y / level) + old * *figure;
+            course.take_in(z);
         }
     }
     sum

@@ -1,8 +1,8 @@
-//! Eight numbers side by side, so that the compiler can calculate eight candidates for the price of about two.
+//! Eight numbers side by side, so that the compiler can calculate eight candidates for the price of one or two.
 
-use std::ops::{Add, Mul, Sub};
+use std::ops::{Add, Div, Mul, Sub};
 
-/// Candidates in one pass: eight doubles are four SSE2 registers, which leaves room for the states.
+/// Candidates in one pass: eight doubles are four SSE2 registers, or two of AVX2, which leaves room for the states.
 pub const LANES: usize = 8;
 
 /// Eight doubles; each operation works lane by lane.
@@ -21,12 +21,6 @@ impl Lanes {
             *a = f(*a, b);
         }
         self
-    }
-
-    /// Lane by lane `1 / x`.
-    #[inline(always)]
-    pub fn recip(self) -> Self {
-        Lanes::all(1.0).zip(self, |a, b| a / b)
     }
 }
 
@@ -51,5 +45,13 @@ impl Mul for Lanes {
     #[inline(always)]
     fn mul(self, other: Self) -> Self {
         self.zip(other, |a, b| a * b)
+    }
+}
+
+impl Div for Lanes {
+    type Output = Self;
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        self.zip(other, |a, b| a / b)
     }
 }

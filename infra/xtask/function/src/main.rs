@@ -1,5 +1,3 @@
 //! `the-function` as a program: see its library.
 
-fn main() -> std::process::ExitCode {
-    function_host::run::<the_function::TheFunction>()
-}
+function_host::main!(the_function::TheFunction);
