@@ -99,8 +99,7 @@ fn shown(seen: &Recovery) -> String {
         let bus = bus.as_ref().map(|bus| format!("bus {bus}: ")).unwrap_or_default();
         let mending = match mending {
             Mending::Flag(flag) => format!("mended by {flag}"),
-            Mending::Backup => "restore it from a backup".into(),
-            Mending::Done => "they are right now, and nothing is lost; please report it".into(),
+            other => other.to_string(),
         };
         format!("{bus}{what} ({mending})")
     };

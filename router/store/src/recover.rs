@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeSet,
-    io,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -75,6 +75,17 @@ pub enum Mending {
     Backup,
     /// The look itself has.
     Done,
+}
+
+impl fmt::Display for Mending {
+    /// What is to be done.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Mending::Flag(flag) => write!(f, "gocoffee recover {flag}"),
+            Mending::Backup => f.write_str("restore it from a backup"),
+            Mending::Done => f.write_str("they are right now, and nothing is lost; please report it"),
+        }
+    }
 }
 
 /// A data folder whose lock is held, with what a look at it found.

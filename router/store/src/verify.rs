@@ -18,8 +18,6 @@ use crate::{
 const LETTERS_PAGE: usize = 1_000;
 /// What mends a side file.
 const SIDE_FILE: &str = "the next start makes it again";
-/// What mends what no flag does.
-const BACKUP: &str = "restore it from a backup";
 
 /// What a look at everything found.
 #[derive(Clone, Debug, Default)]
@@ -68,11 +66,7 @@ pub async fn verify(dir: &Path) -> Result<Verified, Error> {
     let mut verified = Verified::default();
     for finding in &recovery.findings {
         let what = finding.damage.as_ref().map_or_else(|| finding.what.clone(), |damage| damage.what.clone());
-        let mend = match finding.mending {
-            Mending::Flag(flag) => format!("gocoffee recover {flag}"),
-            Mending::Backup => BACKUP.into(),
-            Mending::Done => "they are right now, and nothing is lost; please report it".into(),
-        };
+        let mend = finding.mending.to_string();
         verified.findings.push(Finding { bus: finding.bus.clone(), what, damage: finding.damage.clone(), mend });
     }
     for (bus, seen) in recovery.buses() {
@@ -92,7 +86,8 @@ pub async fn verify(dir: &Path) -> Result<Verified, Error> {
             // Said already, where the look did not get through either.
             Err(e) if verified.findings.iter().any(|f| f.what == e.to_string()) => {}
             Err(e) => {
-                verified.findings.push(Finding { bus: None, what: e.to_string(), damage: None, mend: BACKUP.into() })
+                let mend = Mending::Backup.to_string();
+                verified.findings.push(Finding { bus: None, what: e.to_string(), damage: None, mend })
             }
         }
     }

@@ -5,17 +5,17 @@ use std::{borrow::Cow, convert::Infallible, io::BufRead, net::SocketAddr, path::
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, server::conn::http1 as server, service::service_fn};
+use hyper::{body::Incoming, client::conn::http1 as client, server::conn::http1 as server, service::service_fn};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     runtime::Runtime,
     sync::{Mutex, mpsc, oneshot},
 };
 
-use crate::{publish::Connection, say, segments::Segments};
+use crate::{say, segments::Segments};
 
 /// Events of one sync, as the router's.
 const EVENTS_MAX: usize = 4_096;
@@ -138,8 +138,48 @@ fn forwarders(runtime: &Runtime, to: &str) -> mpsc::Sender<Bytes> {
     tx
 }
 
+/// One connection to a server, made anew where it ended, as anybody has it by hyper.
+struct Connection {
+    address: String,
+    path: String,
+    open: Option<client::SendRequest<Full<Bytes>>>,
+}
+
+impl Connection {
+    fn new(address: &str, path: &str) -> Connection {
+        Connection { address: address.to_owned(), path: path.to_owned(), open: None }
+    }
+
+    /// The status of the answer; `None` when there was none.
+    async fn post(&mut self, content_type: &'static str, body: Bytes) -> Option<u16> {
+        if self.open.as_ref().is_none_or(client::SendRequest::is_closed) {
+            let stream = TcpStream::connect(&self.address).await.ok()?;
+            stream.set_nodelay(true).unwrap_or_default();
+            let (sender, driver) = client::handshake(TokioIo::new(stream)).await.ok()?;
+            tokio::spawn(driver);
+            self.open = Some(sender);
+        }
+        let request = Request::post(&self.path).header(header::HOST, &self.address);
+        let request = request.header(header::CONTENT_TYPE, content_type).body(Full::new(body)).expect("a request");
+        let sender = self.open.as_mut()?;
+        let answer = match sender.ready().await {
+            Ok(()) => sender.send_request(request).await.ok(),
+            Err(_) => None,
+        };
+        let Some(answer) = answer else {
+            self.open = None;
+            return None;
+        };
+        let status = answer.status().as_u16();
+        if answer.into_body().collect().await.is_err() {
+            self.open = None;
+        }
+        Some(status)
+    }
+}
+
 /// Serves HTTP/1.1.
-pub async fn serve<F: Future<Output = u16> + Send + 'static>(
+async fn serve<F: Future<Output = u16> + Send + 'static>(
     listener: TcpListener,
     answer: impl Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
 ) {

@@ -56,6 +56,9 @@ mod segments;
 /// What takes in.
 mod sinks;
 
+/// HTTP, as what measures speaks it.
+mod wire;
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();

@@ -10,14 +10,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Uri, header};
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1 as client;
-use hyper_util::rt::TokioIo;
+use http::Uri;
 use serde_json::json;
-use tokio::{net::TcpStream, sync::Semaphore, task::JoinSet};
+use tokio::{sync::Semaphore, task::JoinSet};
 
-use crate::{at, now_us, say};
+use crate::{at, now_us, say, wire::Connection};
 
 /// Bytes of an event's data.
 const DATA_BYTES: usize = 1_024;
@@ -160,7 +157,7 @@ async fn work(load: Arc<Load>) {
         let (content_type, body) = load.request(first, count);
         let due = load.due_us(first);
         loop {
-            match connection.post(content_type, body.clone()).await {
+            match connection.post(content_type, &body).await {
                 Some(200..=299) => {
                     took_us.push(u32::try_from(now_us().saturating_sub(due)).unwrap_or(u32::MAX));
                     load.acked.fetch_add(count, Ordering::Relaxed);
@@ -179,44 +176,4 @@ async fn work(load: Arc<Load>) {
         }
     }
     load.took_us.lock().unwrap_or_else(PoisonError::into_inner).append(&mut took_us);
-}
-
-/// One connection to a server, made anew where it ended.
-pub struct Connection {
-    address: String,
-    path: String,
-    open: Option<client::SendRequest<Full<Bytes>>>,
-}
-
-impl Connection {
-    pub fn new(address: &str, path: &str) -> Connection {
-        Connection { address: address.to_owned(), path: path.to_owned(), open: None }
-    }
-
-    /// The status of the answer; `None` when there was none.
-    pub async fn post(&mut self, content_type: &'static str, body: Bytes) -> Option<u16> {
-        if self.open.as_ref().is_none_or(client::SendRequest::is_closed) {
-            let stream = TcpStream::connect(&self.address).await.ok()?;
-            stream.set_nodelay(true).unwrap_or_default();
-            let (sender, driver) = client::handshake(TokioIo::new(stream)).await.ok()?;
-            tokio::spawn(driver);
-            self.open = Some(sender);
-        }
-        let request = Request::post(&self.path).header(header::HOST, &self.address);
-        let request = request.header(header::CONTENT_TYPE, content_type).body(Full::new(body)).expect("a request");
-        let sender = self.open.as_mut()?;
-        let answer = match sender.ready().await {
-            Ok(()) => sender.send_request(request).await.ok(),
-            Err(_) => None,
-        };
-        let Some(answer) = answer else {
-            self.open = None;
-            return None;
-        };
-        let status = answer.status().as_u16();
-        if answer.into_body().collect().await.is_err() {
-            self.open = None;
-        }
-        Some(status)
-    }
 }

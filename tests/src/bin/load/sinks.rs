@@ -9,9 +9,7 @@ use std::{
     },
 };
 
-use http::{Request, header};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use httparse::Header;
 use serde_json::json;
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -19,7 +17,10 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{at, bare::serve, now_us, say};
+use crate::{
+    at, now_us, say,
+    wire::{header, serve},
+};
 
 /// Before the number of an event in a batch, and before the moment in its data when it was to be sent.
 const ID: &[u8] = br#""id":""#;
@@ -115,7 +116,7 @@ pub fn sinks(runtime: &Runtime, count: u64) {
         let listener = listen();
         addresses.push(listener.local_addr().expect("its address"));
         let taken = taken.clone();
-        runtime.spawn(serve(listener, move |request| note(taken.clone(), request)));
+        runtime.spawn(serve(listener, move |headers, body| note(&taken, headers, body)));
     }
     let listener = listen();
     let quiet = listener.local_addr().expect("its address");
@@ -140,22 +141,18 @@ pub fn sinks(runtime: &Runtime, count: u64) {
     }
 }
 
-async fn note(taken: Arc<Mutex<Taken>>, request: Request<Incoming>) -> u16 {
-    let (head, body) = request.into_parts();
-    let Ok(body) = body.collect().await else { return 400 };
-    let body = body.to_bytes();
+fn note(taken: &Mutex<Taken>, headers: &[Header<'_>], body: &[u8]) -> u16 {
     let now = now_us();
-    let kind = head.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
     taken.requests += 1;
-    if let Some(id) = head.headers.get("ce-id") {
-        taken.note(id.as_bytes(), after(&body, SENT).and_then(number), now);
+    if let Some(id) = header(headers, "ce-id") {
+        taken.note(id, after(body, SENT).and_then(number), now);
         return 200;
     }
-    if !kind.starts_with("application/cloudevents") {
+    if !header(headers, "content-type").is_some_and(|kind| kind.starts_with(b"application/cloudevents")) {
         return 415;
     }
-    let mut rest = &*body;
+    let mut rest = body;
     while let Some(found) = after(rest, ID) {
         let end = found.iter().position(|b| *b == b'"').unwrap_or(found.len());
         let (id, more) = found.split_at(end);
