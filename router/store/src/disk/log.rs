@@ -248,12 +248,19 @@ impl DiskLog {
         if self.shared.options.inline {
             return work();
         }
-        let done = if own_thread::here() {
-            catch_unwind(AssertUnwindSafe(work)).map_err(|_| "it panicked".to_owned())
-        } else {
-            tokio::task::spawn_blocking(work).await.map_err(|e| e.to_string())
-        };
-        done.unwrap_or_else(|why| Err(self.shared.poison(format!("the log's worker is gone: {why}"))))
+        if own_thread::here() {
+            return self.in_place(work);
+        }
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(self.gone(&e.to_string())))
+    }
+
+    /// Works on the caller's thread; a panic poisons the log, as it does on a blocking thread.
+    fn in_place<T>(&self, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(self.gone("it panicked")))
+    }
+
+    fn gone(&self, why: &str) -> Error {
+        self.shared.poison(format!("the log's worker is gone: {why}"))
     }
 }
 
@@ -268,8 +275,11 @@ impl Log for DiskLog {
         if from >= *self.shared.tail.borrow() {
             return Ok(Chunk { buffer: Bytes::new(), records: Vec::new(), next: from });
         }
-        if self.shared.is_fresh(from) {
-            return self.shared.read(from, bytes_max);
+        if !self.shared.options.inline && self.shared.is_fresh(from) {
+            return self.in_place(|| {
+                self.shared.check()?;
+                self.shared.read(from, bytes_max)
+            });
         }
         self.blocking(move |log| log.read(from, bytes_max)).await
     }
