@@ -21,6 +21,7 @@
 
 mod rules;
 mod with;
+mod written;
 
 use std::fmt;
 
@@ -30,6 +31,7 @@ use crate::codes;
 use crate::invalid::{Invalid, Place};
 use rules::check_attr;
 pub(crate) use rules::{integer, is_allowed};
+pub use written::Written;
 
 /// Attributes that one event may have, `specversion` not counted.
 pub const ATTRIBUTES_MAX: usize = 100;
@@ -286,11 +288,12 @@ pub struct Builder<'a> {
     data: Data<'a>,
 }
 
-/// Data on its way into a body: shared, or a slice of what a codec reads.
+/// Data on its way into a body: shared, a slice of what a codec reads, or written here.
 #[derive(Clone, Debug)]
 enum Data<'a> {
     Shared(Bytes),
     Slice(&'a [u8]),
+    Written(Written),
 }
 
 impl Data<'_> {
@@ -298,6 +301,7 @@ impl Data<'_> {
         match self {
             Data::Shared(bytes) => bytes,
             Data::Slice(slice) => slice,
+            Data::Written(written) => written.bytes(),
         }
     }
 }
@@ -354,6 +358,7 @@ impl<'a> Builder<'a> {
     pub fn build(self) -> Result<Event, Invalid> {
         let data = self.data.bytes();
         match self.form {
+            Form::Json if matches!(&self.data, Data::Written(written) if written.is_within_limits()) => {}
             Form::Json => crate::doc::validate(data).map_err(in_data)?,
             Form::Text => {
                 std::str::from_utf8(data).map_err(|e| {

@@ -49,5 +49,5 @@ pub mod catalogue;
 #[cfg(any(feature = "sdk", test))]
 mod sdk;
 
-pub use event::{Builder, Event, Form, Value};
+pub use event::{Builder, Event, Form, Value, Written};
 pub use invalid::{Code, Invalid, Place};

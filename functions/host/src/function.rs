@@ -4,7 +4,7 @@
 use std::{fmt, future::Future, time::Duration};
 
 use bytes::Bytes;
-use schemas::{Code, Event, Form, Invalid};
+use schemas::{Code, Event, Form, Invalid, Written};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -122,8 +122,37 @@ pub struct Reply {
     pub(crate) id: Option<Box<str>>,
     pub(crate) source: Option<Box<str>>,
     pub(crate) attrs: Vec<(Box<str>, Attr)>,
-    pub(crate) form: Form,
-    pub(crate) data: Bytes,
+    pub(crate) data: Data,
+}
+
+/// The data of a reply: what the function wrote, or what a state kept of it.
+#[derive(Clone)]
+pub(crate) enum Data {
+    Written(Written),
+    Kept(Form, Bytes),
+}
+
+impl Data {
+    pub(crate) fn form(&self) -> Form {
+        match self {
+            Data::Written(_) => Form::Json,
+            Data::Kept(form, _) => *form,
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> &Bytes {
+        match self {
+            Data::Written(written) => written.bytes(),
+            Data::Kept(_, bytes) => bytes,
+        }
+    }
+}
+
+impl PartialEq for Data {
+    /// By what it is, not by where it is from: a repeat gives the same.
+    fn eq(&self, other: &Self) -> bool {
+        (self.form(), self.bytes()) == (other.form(), other.bytes())
+    }
 }
 
 /// The value of a reply's attribute.
@@ -168,10 +197,10 @@ impl Reply {
     /// # Errors
     /// A value that JSON cannot say, which is a fault of the function.
     pub fn json(kind: &str, data: &impl Serialize) -> Result<Self, Failure> {
-        let written = serde_json::to_vec(data);
-        let data = written.map_err(|e| Failure::refuse("reply-invalid", format!("data of a {kind}: {e}")))?;
-        let (attrs, form) = (vec![("datacontenttype".into(), "application/json".into())], Form::Json);
-        Ok(Reply { kind: kind.into(), id: None, source: None, attrs, form, data: data.into() })
+        let written = Written::of(data);
+        let written = written.map_err(|e| Failure::refuse("reply-invalid", format!("data of a {kind}: {e}")))?;
+        let attrs = vec![("datacontenttype".into(), "application/json".into())];
+        Ok(Reply { kind: kind.into(), id: None, source: None, attrs, data: Data::Written(written) })
     }
 
     /// Its type.
@@ -181,7 +210,7 @@ impl Reply {
 
     /// Its data.
     pub fn data(&self) -> &Bytes {
-        &self.data
+        self.data.bytes()
     }
 
     /// Sets `id`, in place of the derived one.
@@ -219,6 +248,6 @@ impl Reply {
 impl fmt::Debug for Reply {
     /// Type and size; the payload is never printed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reply").field("type", &self.kind).field("data_bytes", &self.data.len()).finish()
+        f.debug_struct("Reply").field("type", &self.kind).field("data_bytes", &self.data.bytes().len()).finish()
     }
 }

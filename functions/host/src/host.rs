@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::{
     context::{Clock, Context, key_of},
-    function::{Attr, Failure, Function, Reply},
+    function::{Attr, Data, Failure, Function, Reply},
     http::Pool,
     log::{Log, Severity},
     output::{Outlet, Reader},
@@ -287,8 +287,11 @@ fn reply_event<F: Function>(cause: &Event, index: usize, reply: &Reply) -> Resul
             Attr::Boolean(truth) => builder.set(name, *truth),
         };
     }
-    let built = builder.data(reply.form, reply.data.clone()).build();
-    built.map_err(|invalid| Failure::refuse("reply-invalid", format!("reply {index}: {invalid}")))
+    let builder = match &reply.data {
+        Data::Written(written) => builder.written(written.clone()),
+        Data::Kept(form, bytes) => builder.data(*form, bytes.clone()),
+    };
+    builder.build().map_err(|invalid| Failure::refuse("reply-invalid", format!("reply {index}: {invalid}")))
 }
 
 #[cfg(test)]

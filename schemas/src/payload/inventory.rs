@@ -1,7 +1,12 @@
 //! Stock: what is low, what was used, what to order. Quantities are in the item's own unit; times are in periods,
 //! of which `period` says the length.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{SeqAccess, Visitor},
+};
 
 /// Items in one `inventory.forecast`; each may be answered by an event of its own.
 pub const ITEMS_MAX: usize = 1_000;
@@ -63,6 +68,7 @@ pub struct Item {
     /// Units on hand.
     pub left: f64,
     /// Units used in each period, the oldest first.
+    #[serde(deserialize_with = "figures")]
     pub history: Vec<f64>,
     /// The unit, e.g. `ml`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -79,6 +85,29 @@ pub struct Item {
     /// What differs from the event's policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,
+}
+
+/// Reads figures with room for two months of days at first, since JSON does not say how many come: a list that grows from
+/// nothing is moved five times until then.
+fn figures<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<f64>, D::Error> {
+    const AT_FIRST: usize = 64;
+    struct Figures;
+    impl<'de> Visitor<'de> for Figures {
+        type Value = Vec<f64>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a sequence")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut figures: A) -> Result<Vec<f64>, A::Error> {
+            let mut all = Vec::with_capacity(AT_FIRST);
+            while let Some(figure) = figures.next_element()? {
+                all.push(figure);
+            }
+            Ok(all)
+        }
+    }
+    from.deserialize_seq(Figures)
 }
 
 /// The length of a period.

@@ -12,7 +12,7 @@ use schemas::Form;
 use serde::{Deserialize, Serialize};
 
 use super::{Error, If, State, Version};
-use crate::function::{Attr, Failure, Reply};
+use crate::function::{Attr, Data, Failure, Reply};
 
 /// How long work may be under way before another attempt takes it over: past the longest run that a platform
 /// allows (Lambda, 15 minutes).
@@ -126,7 +126,7 @@ fn keep(reply: &Reply) -> Kept {
         };
         (name.clone(), value)
     };
-    let form = match reply.form {
+    let form = match reply.data.form() {
         Form::None => 'n',
         Form::Json => 'j',
         Form::Text => 't',
@@ -138,7 +138,7 @@ fn keep(reply: &Reply) -> Kept {
         source: reply.source.clone(),
         attrs: reply.attrs.iter().map(attr).collect(),
         form,
-        data: STANDARD.encode(&reply.data),
+        data: STANDARD.encode(reply.data.bytes()),
     }
 }
 
@@ -164,7 +164,6 @@ fn restore(kept: Kept) -> Result<Reply, String> {
         id: kept.id,
         source: kept.source,
         attrs: kept.attrs.into_iter().map(attr).collect(),
-        form,
-        data: data.into(),
+        data: Data::Kept(form, data.into()),
     })
 }

@@ -112,14 +112,16 @@ impl State {
         let (intercept, slope) = line(course);
         let half = season_len / 2;
         let level = intercept + slope * (season_len - half) as f64;
-        let mut figures = vec![(0.0, 0_u32); season_len];
-        for (place, (y, level)) in two.iter().skip(half).zip(course).enumerate() {
-            if let Some((sum, count)) = figures.get_mut((place + half) % season_len) {
-                *sum += if season == Season::Multiplicative { y / level.max(DIVISOR_MIN) } else { y - level };
-                *count += 1;
-            }
+        let mut figures_of_course = two.iter().skip(half).zip(course).map(|(y, level)| match season {
+            Season::Multiplicative => y / level.max(DIVISOR_MIN),
+            Season::Additive | Season::None => y - level,
+        });
+        let mut figures: Vec<f64> = figures_of_course.by_ref().take(season_len).collect();
+        // The course of an odd season is one period longer than it: its last is of the same place as its first.
+        if let (Some(first), Some(last)) = (figures.first_mut(), figures_of_course.next()) {
+            *first = (*first + last) / 2.0;
         }
-        let mut figures: Vec<f64> = figures.iter().map(|(sum, count)| sum / f64::from((*count).max(1))).collect();
+        figures.rotate_right(half);
         let mean = figures.iter().sum::<f64>() / season_len as f64;
         for figure in &mut figures {
             *figure = if season == Season::Multiplicative { *figure / mean } else { *figure - mean };
@@ -323,11 +325,7 @@ fn best_of(
     candidates: &[Params; LANES],
     scratch: &mut Vec<Lanes>,
 ) -> (Params, f64) {
-    let errors = match season {
-        Season::None => errors_without_season(start, rest, candidates),
-        Season::Additive => errors_additive(start, rest, candidates, scratch),
-        Season::Multiplicative => errors_multiplicative(start, rest, candidates, scratch),
-    };
+    let errors = errors(start, rest, season, candidates, scratch);
     let finite = candidates.iter().zip(errors.0).filter(|(_, error)| error.is_finite());
     let best = finite.fold(None, |best: Option<(Params, f64)>, (candidate, error)| match best {
         Some((_, least)) if least <= error => best,
@@ -347,9 +345,37 @@ fn of_each(candidates: &[Params; LANES], f: impl Fn(&Params) -> f64) -> Lanes {
 //
 //     l' = (1 - α) u + αz      d' = φd + φαβ (z - u)      u' = l' + d' = (1 - α - φαβ) u + φd + (α + φαβ) z
 //
-// in which only one product and two sums follow from the last period. Each loop is compiled a second time for processors with
-// AVX2 and chosen at run time. Every operation is rounded by itself (none is fused with the next), so that all processors
-// come to the same bits.
+// in which only one product and two sums follow from the last period. All is compiled a second time for processors with AVX2
+// and chosen at run time. Every operation is rounded by itself (none is fused with the next), so that all processors come
+// to the same bits.
+
+/// The sum of squared errors of each candidate.
+#[multiversion(targets("x86_64+avx2"))]
+fn errors(
+    start: &State,
+    rest: &[f64],
+    season: Season,
+    candidates: &[Params; LANES],
+    figures: &mut Vec<Lanes>,
+) -> Lanes {
+    errors_as_compiled(start, rest, season, candidates, figures)
+}
+
+/// As [`errors`], for the processor that the caller is compiled for.
+#[inline(always)]
+fn errors_as_compiled(
+    start: &State,
+    rest: &[f64],
+    season: Season,
+    candidates: &[Params; LANES],
+    figures: &mut Vec<Lanes>,
+) -> Lanes {
+    match season {
+        Season::None => errors_without_season(start, rest, candidates),
+        Season::Additive => errors_additive(start, rest, candidates, figures),
+        Season::Multiplicative => errors_multiplicative(start, rest, candidates, figures),
+    }
+}
 
 /// Level and damped trend of eight candidates on their way through the periods.
 struct Course {
@@ -386,7 +412,7 @@ impl Course {
     }
 }
 
-#[multiversion(targets("x86_64+avx2"))]
+#[inline(always)]
 fn errors_without_season(start: &State, rest: &[f64], candidates: &[Params; LANES]) -> Lanes {
     let (mut course, mut sum) = (Course::new(start, candidates), Lanes::all(0.0));
     for y in rest {
@@ -398,7 +424,7 @@ fn errors_without_season(start: &State, rest: &[f64], candidates: &[Params; LANE
     sum
 }
 
-#[multiversion(targets("x86_64+avx2"))]
+#[inline(always)]
 fn errors_additive(start: &State, rest: &[f64], candidates: &[Params; LANES], figures: &mut Vec<Lanes>) -> Lanes {
     figures.clear();
     figures.extend(start.season.iter().map(|figure| Lanes::all(*figure)));
@@ -417,7 +443,7 @@ fn errors_additive(start: &State, rest: &[f64], candidates: &[Params; LANES], fi
     sum
 }
 
-#[multiversion(targets("x86_64+avx2"))]
+#[inline(always)]
 fn errors_multiplicative(start: &State, rest: &[f64], candidates: &[Params; LANES], figures: &mut Vec<Lanes>) -> Lanes {
     figures.clear();
     figures.extend(start.season.iter().map(|figure| Lanes::all(divisor(*figure))));
@@ -484,5 +510,33 @@ impl Fit {
             place += 1;
         }
         self.variance() * sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_processor_comes_to_the_same_bits() {
+        let mut seed = 7_u64;
+        let mut next = || {
+            // A linear congruential generator (Knuth, MMIX): the same numbers in every run.
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 11) as f64 / (1_u64 << 53) as f64
+        };
+        let mut scratch = Vec::new();
+        for round in 0..200_usize {
+            let season_len = 2 + round % 12;
+            let history: Vec<f64> = (0..2 * season_len + round).map(|_| 1e-3 + 50.0 * next()).collect();
+            let candidates =
+                [(); LANES].map(|()| Params { level: next(), trend: next(), season: next(), damping: next() });
+            for season in [Season::None, Season::Additive, Season::Multiplicative] {
+                let start = State::start(&history, season_len, season).unwrap();
+                let plain = errors_as_compiled(&start, &history, season, &candidates, &mut scratch);
+                let chosen = errors(&start, &history, season, &candidates, &mut scratch);
+                assert_eq!(plain.0.map(f64::to_bits), chosen.0.map(f64::to_bits), "{season:?} of {history:?}");
+            }
+        }
     }
 }
