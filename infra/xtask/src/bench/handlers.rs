@@ -17,22 +17,23 @@ use crate::Error;
 
 const NAME: &str = "handlers";
 
-/// The crates and their examples.
+/// The crates, their examples, and how these are built: as the router is, or as functions are packaged.
 const EXAMPLES: [(&str, &str, &[&str]); 4] = [
-    ("schemas", "judging", &["--features", "catalogue"]),
-    ("order-processor", "order_speed", &[]),
-    ("defi-scanner", "scanner_speed", &[]),
-    ("inventory-optimizer", "inventory_speed", &[]),
+    ("schemas", "judging", &["--release", "--features", "catalogue"]),
+    ("order-processor", "order_speed", AS_PACKAGED),
+    ("defi-scanner", "scanner_speed", AS_PACKAGED),
+    ("inventory-optimizer", "inventory_speed", AS_PACKAGED),
 ];
+const AS_PACKAGED: &[&str] = &["--profile", "function"];
 
 /// See the module.
 pub fn run(root: &Path, _: &Args, table: &mut Table) -> Result<(), Error> {
-    for (package, example, features) in EXAMPLES {
+    for (package, example, built) in EXAMPLES {
         say(&format!("building and running the example {example} of {package}"));
         let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .current_dir(root)
-            .args(["run", "--quiet", "--release", "--package", package, "--example", example])
-            .args(features)
+            .args(["run", "--quiet", "--package", package, "--example", example])
+            .args(built)
             .stderr(Stdio::inherit())
             .output()
             .map_err(|e| Error(format!("cargo cannot be started: {e}")))?;
