@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -21,7 +21,7 @@ const EVENTS: &str = "600";
 
 /// Runs it with the programs that are built already, its temporary folder in `folder`.
 fn demo(folder: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO"));
+    let mut command = process::cargo();
     command.args(["run", "--quiet", "--package", "xtask", "--", "demo", "--events", EVENTS]).args(args);
     command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).env("TMPDIR", folder);
     command.env("GOCOFFEE_BIN", process::binary()).env("GOCOFFEE_SINK_BIN", env!("CARGO_BIN_EXE_coffee-sink"));

@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    process::{Command, ExitCode, Stdio},
+    process::{ExitCode, Stdio},
 };
 
 use crate::Error;
@@ -42,8 +42,7 @@ pub fn run(root: &Path, args: &Args) -> Result<ExitCode, Error> {
 
 /// Builds the tests of the core in release form and runs the one that draws schedules; the line that it prints.
 fn order(root: &Path, seconds: &str, seed: &str) -> Result<String, Error> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let output = crate::cargo()
         .current_dir(root)
         .args(["test", "--quiet", "--release", "--package", "router-core", "--lib", "fuzz_order"])
         .args(["--", "--ignored", "--nocapture"])
@@ -62,8 +61,7 @@ fn order(root: &Path, seconds: &str, seed: &str) -> Result<String, Error> {
 
 /// Builds the matcher's own program in release form and runs it; what it prints.
 pub fn program(root: &Path, arguments: &[&str]) -> Result<String, Error> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let output = crate::cargo()
         .current_dir(root)
         .args(["run", "--quiet", "--release", "--package", "router-core", "--example", "matching", "--"])
         .args(arguments)

@@ -128,13 +128,26 @@ fn simulate(root: &Path, seed: Option<u64>, count: Option<u64>) -> Result<ExitCo
         (None, Err(_)) => return Err(Error("which seed? `cargo xtask sim 7`, or `SEED=7 cargo xtask sim`".into())),
     };
     let numbers = [Some(seed), count].into_iter().flatten().map(|n| n.to_string());
-    let status = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let status = cargo()
         .args(["run", "-q", "-p", "router-tests", "--bin", "coffee-sim", "--"])
         .args(numbers)
         .current_dir(root)
         .status()
         .map_err(|e| Error(format!("cargo does not start: {e}")))?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The cargo that this program was called by. It tells a program that it runs which package it is; build scripts of
+/// dependencies look at these variables, and would be built anew at each change between this cargo and one in a terminal.
+fn cargo() -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&*name);
+        }
+    }
+    command
 }
 
 /// The root of the checkout that this program was built in.

@@ -4,10 +4,9 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
     fs,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::ExitCode,
 };
 
 use crate::Error;
@@ -35,16 +34,12 @@ pub fn run(root: &Path, args: &Args) -> Result<ExitCode, Error> {
         written.map_err(|e| Error(format!("{}: {e}", path.display())))?;
     }
     // Names are sorted in some of the lists.
-    let formatted = Command::new(cargo()).args(["fmt", "--all"]).current_dir(root).status();
+    let formatted = crate::cargo().args(["fmt", "--all"]).current_dir(root).status();
     if !formatted.is_ok_and(|status| status.success()) {
         eprintln!("`cargo fmt --all` failed: run it before the tests");
     }
     println!("functions/{0} is there, and in every list; next: cargo nextest run -p {0}", args.name);
     Ok(ExitCode::SUCCESS)
-}
-
-fn cargo() -> OsString {
-    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 /// A list that a function stands in: the file, the line before which it is put, and what is put there.
@@ -254,7 +249,7 @@ mod tests {
         // Beside what the workspace builds, with the features that its own crates alone ask for: kept for the next time.
         let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("new-function");
         let asked = |args: &[&str]| {
-            let mut cargo = Command::new(cargo());
+            let mut cargo = crate::cargo();
             cargo.args(args).args(["--offline", "--package", "loyalty-keeper", "--target-dir"]).arg(&target);
             let done = cargo.current_dir(&folder).output().unwrap();
             let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);

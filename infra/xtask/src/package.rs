@@ -13,7 +13,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::ExitCode,
 };
 
 use crate::Error;
@@ -130,7 +130,7 @@ fn build(root: &Path, target: &Path, args: &Args) -> Result<PathBuf, Error> {
     let flags = flags.collect::<Vec<_>>().join("\u{1f}");
     let (folder, profile) = (target.join("function"), "function");
     let build = if args.zig { "zigbuild" } else { "build" };
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = crate::cargo();
     command
         .current_dir(root)
         .args([build, "--locked", "--profile", profile, "--package", &args.function, "--bin", &args.function])

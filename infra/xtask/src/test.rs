@@ -108,15 +108,8 @@ struct Runner<'a> {
 impl Runner<'_> {
     /// A cargo command in the checkout, as this program was called.
     fn cargo(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let mut command = crate::cargo();
         command.args(args).current_dir(self.root);
-        // Build scripts that watch these would run anew at each change between this cargo and one in a terminal.
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy();
-            if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
-                command.env_remove(&*name);
-            }
-        }
         if self.long {
             command.env(LONG, "1");
         }

@@ -45,7 +45,7 @@ pub fn binary() -> &'static Path {
         }
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
         let args = ["build", "--quiet", "--package", "gocoffee", "--bin", "gocoffee"];
-        let built = Command::new(env!("CARGO")).args(args).current_dir(root).status().expect("cargo starts");
+        let built = cargo().args(args).current_dir(root).status().expect("cargo starts");
         assert!(built.success(), "gocoffee does not build");
         // TARGET/debug/deps/SUITE-HASH
         let exe = std::env::current_exe().expect("this program has a path");
@@ -53,6 +53,19 @@ pub fn binary() -> &'static Path {
         assert!(binary.is_file(), "{} is missing; name the binary in {BINARY}", binary.display());
         binary
     })
+}
+
+/// The cargo that built the tests, without what a runner of tests tells of their package: build scripts of dependencies look
+/// at that, and what stands on them would be built anew.
+pub fn cargo() -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&*name);
+        }
+    }
+    command
 }
 
 /// A free port below those that the system gives to outgoing connections: while the router is down, a

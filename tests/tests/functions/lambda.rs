@@ -8,7 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use router_tests::world::{process::Place, setup::Route, sink::Sink};
+use router_tests::world::{
+    process::{self, Place},
+    setup::Route,
+    sink::Sink,
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -55,8 +59,7 @@ fn packaged() -> Option<PathBuf> {
     std::env::var_os("GOCOFFEE_TESTS_LONG")?;
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = process::cargo();
     command.args("run --quiet --package xtask -- package order-processor --cloud aws --out".split(' '));
     let made = command.arg(&out).current_dir(root).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));

@@ -34,7 +34,7 @@ pub fn run(root: &Path, args: &Args, table: &mut Table) -> Result<(), Error> {
         Some(folder) => Command::new(folder.join("examples/clouds")),
         None => {
             say("building the example clouds of router-tests");
-            let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+            let mut cargo = crate::cargo();
             cargo.args(["run", "--quiet", "--release", "--package", "router-tests", "--example", "clouds", "--"]);
             cargo
         }

@@ -1,10 +1,7 @@
 //! What is done to one event, alone and in one thread: held to its schema, and handled by a function. Examples of the
 //! crates measure, and print a figure as JSON for each line of the table.
 
-use std::{
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{path::Path, process::Stdio};
 
 use serde_json::Value;
 
@@ -30,7 +27,7 @@ const AS_PACKAGED: &[&str] = &["--profile", "function"];
 pub fn run(root: &Path, _: &Args, table: &mut Table) -> Result<(), Error> {
     for (package, example, built) in EXAMPLES {
         say(&format!("building and running the example {example} of {package}"));
-        let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        let output = crate::cargo()
             .current_dir(root)
             .args(["run", "--quiet", "--package", package, "--example", example])
             .args(built)

@@ -181,7 +181,7 @@ fn found(program: &Path) -> Result<PathBuf, Error> {
 
 fn build(root: &Path, package: &[&str], binary: &str) -> Result<PathBuf, Error> {
     let what = format!("building {binary}");
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = crate::cargo();
     command.args(["build", "--release", "--bin", binary, "--message-format=json-render-diagnostics"]).args(package);
     let built = command.current_dir(root).stderr(Stdio::inherit()).output().map_err(|e| failed(&what, e))?;
     if !built.status.success() {

@@ -68,17 +68,7 @@ impl Programs {
         }
         println!("Building the router and its functions (a few minutes the first time, then a moment)");
         let args = ["build", "--no-default-features", "--package", "gocoffee", "--package", "router-tests", "--bins"];
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = Command::new(cargo);
-        // Cargo tells a program that it runs which package it is. A dependency's build script looks at these
-        // variables, and would be built anew at each change between this cargo and the one of a terminal.
-        for (name, _) in env::vars_os() {
-            let name = name.to_string_lossy();
-            if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
-                command.env_remove(&*name);
-            }
-        }
-        let built = command.args(args).current_dir(root).status();
+        let built = crate::cargo().args(args).current_dir(root).status();
         let built = built.map_err(|e| Error(format!("cargo does not start: {e}")))?;
         if !built.success() {
             return Err(Error(format!("`cargo {}` failed; it says why above", args.join(" "))));
