@@ -150,8 +150,11 @@ fn cargo() -> std::process::Command {
     command
 }
 
-/// The root of the checkout that this program was built in.
+/// The root of the checkout that `cargo xtask` was called in; called otherwise, of the one that this program was
+/// built in. Cargo says it anew at each run, as checkouts that share a target folder share this program too.
 fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors().nth(2).unwrap_or(here).to_path_buf()
+    let of_xtask = std::env::var_os("CARGO_PKG_NAME").is_some_and(|name| name == env!("CARGO_PKG_NAME"));
+    let said = std::env::var_os("CARGO_MANIFEST_DIR").filter(|_| of_xtask);
+    let here = said.map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    here.ancestors().nth(2).unwrap_or(&here).to_path_buf()
 }
