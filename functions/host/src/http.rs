@@ -21,7 +21,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::{Client, ResponseFuture, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
 use tokio::time::Instant;
@@ -98,14 +98,13 @@ fn host(uri: &Uri) -> String {
     format!("{}:{port}", uri.host().unwrap_or_default())
 }
 
-#[cfg(feature = "tls")]
-type Connector = hyper_rustls::HttpsConnector<HttpConnector>;
-#[cfg(not(feature = "tls"))]
-type Connector = HttpConnector;
-
 /// The connections of a process; clones share them.
 #[derive(Clone)]
-pub(crate) struct Pool(Client<Connector, Sent>);
+pub(crate) struct Pool {
+    plain: Client<HttpConnector, Sent>,
+    #[cfg(feature = "tls")]
+    tls: Arc<tls::Connections>,
+}
 
 impl Pool {
     /// No connections yet.
@@ -113,12 +112,11 @@ impl Pool {
     /// # Errors
     /// What rustls says about its own setup.
     pub(crate) fn new() -> Result<Self, String> {
-        let connector = connector().map_err(|e| e.to_string())?;
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_timer(TokioTimer::new())
-            .build(connector);
-        Ok(Pool(client))
+        Ok(Pool {
+            plain: client(tcp()),
+            #[cfg(feature = "tls")]
+            tls: Arc::new(tls::Connections::new().map_err(|e| e.to_string())?),
+        })
     }
 
     /// Sends a request as it is, for who has limits of its own.
@@ -127,7 +125,15 @@ impl Pool {
         &self,
         request: Request<Bytes>,
     ) -> Result<http::Response<Incoming>, hyper_util::client::legacy::Error> {
-        self.0.request(request.map(|body| Sent { body: Some(body), begun: Arc::default() })).await
+        self.request(request.map(|body| Sent { body: Some(body), begun: Arc::default() })).await
+    }
+
+    fn request(&self, request: Request<Sent>) -> ResponseFuture {
+        #[cfg(feature = "tls")]
+        if request.uri().scheme() == Some(&http::uri::Scheme::HTTPS) {
+            return self.tls.client().request(request);
+        }
+        self.plain.request(request)
     }
 
     /// A client that is done at a moment, whatever it is asked to do.
@@ -187,7 +193,7 @@ impl Http<'_> {
         let begun = Arc::new(AtomicBool::new(false));
         let request = request.map(|body| Sent { body: Some(body), begun: begun.clone() });
         let after = deadline.saturating_duration_since(now);
-        let response = match tokio::time::timeout_at(deadline, self.pool.0.request(request)).await {
+        let response = match tokio::time::timeout_at(deadline, self.pool.request(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(e)) if e.is_connect() => return Err(Error::Connect { host, why: causes(&e) }),
             Ok(Err(e)) => return Err(Error::Broken { host, why: causes(&e) }),
@@ -249,29 +255,66 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
-#[cfg(feature = "tls")]
-fn connector() -> Result<Connector, rustls::Error> {
-    use hyper_rustls::ConfigBuilderExt;
+fn tcp() -> HttpConnector {
     let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let config = match builder.clone().with_native_roots() {
-        Ok(config) => config.with_no_client_auth(),
-        // Without roots every https connection fails at its handshake, with a clear error.
-        Err(_) => builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth(),
-    };
-    Ok(hyper_rustls::HttpsConnectorBuilder::new()
-        .with_tls_config(config)
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(tcp))
+    tcp
 }
 
-#[cfg(not(feature = "tls"))]
-fn connector() -> Result<Connector, std::convert::Infallible> {
-    Ok(HttpConnector::new())
+fn client<C>(connector: C) -> Client<C, Sent>
+where
+    C: hyper_util::client::legacy::connect::Connect + Clone,
+{
+    Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE_TIMEOUT).pool_timer(TokioTimer::new()).build(connector)
+}
+
+/// Connections over TLS, ready when the first one is asked for: a system's root certificates are some hundred files,
+/// which take longer to read than the whole start of a function that never calls another over TLS.
+#[cfg(feature = "tls")]
+mod tls {
+    use std::sync::{Arc, OnceLock};
+
+    use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+    use hyper_util::client::legacy::{Client, connect::HttpConnector};
+    use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier, crypto::ring};
+
+    use super::Sent;
+
+    pub(super) struct Connections {
+        config: ConfigBuilder<ClientConfig, WantsVerifier>,
+        client: OnceLock<Client<HttpsConnector<HttpConnector>, Sent>>,
+    }
+
+    impl Connections {
+        pub(super) fn new() -> Result<Self, rustls::Error> {
+            let provider = Arc::new(ring::default_provider());
+            let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+            Ok(Connections { config, client: OnceLock::new() })
+        }
+
+        /// The one client of all; the first call reads the system's root certificates.
+        pub(super) fn client(&self) -> &Client<HttpsConnector<HttpConnector>, Sent> {
+            self.client.get_or_init(|| {
+                let config = match self.config.clone().with_native_roots() {
+                    Ok(config) => config.with_no_client_auth(),
+                    // Without roots every connection fails at its handshake, with a clear error.
+                    Err(_) => {
+                        let none = RootCertStore::empty();
+                        self.config.clone().with_root_certificates(none).with_no_client_auth()
+                    }
+                };
+                let mut tcp = super::tcp();
+                tcp.enforce_http(false);
+                super::client(
+                    HttpsConnectorBuilder::new()
+                        .with_tls_config(config)
+                        .https_only()
+                        .enable_http1()
+                        .wrap_connector(tcp),
+                )
+            })
+        }
+    }
 }
 
 /// An error's causes in one line, each said once.
