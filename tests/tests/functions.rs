@@ -25,6 +25,10 @@ mod emulator;
 #[path = "functions/azure.rs"]
 mod azure;
 
+/// A router on a network.
+#[path = "functions/edge.rs"]
+mod edge;
+
 /// Google's Functions Framework.
 #[path = "functions/frameworks.rs"]
 mod frameworks;

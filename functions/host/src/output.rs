@@ -21,6 +21,8 @@ use crate::{
 
 /// The setting.
 pub const OUTPUT_URL: &str = "OUTPUT_URL";
+/// The setting of what is shown there, as `Authorization: Bearer …`: a key of a source of the router, or another's token.
+pub const OUTPUT_BEARER: &str = "OUTPUT_BEARER";
 /// Bytes that are read of an answer, for the log.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Characters of an answer that a message repeats.
@@ -41,13 +43,19 @@ pub enum Reader {
 pub(crate) enum Outlet {
     Unset,
     Answer,
-    Url { uri: Uri, shown: String },
+    Url { uri: Uri, shown: String, bearer: Option<HeaderValue> },
 }
 
 impl Outlet {
     /// Reads the setting.
     pub(crate) fn new(settings: &Settings) -> Result<Self, SettingError> {
+        let bearer = bearer(settings)?;
         let url = match settings.get(OUTPUT_URL) {
+            None | Some("answer") if bearer.is_some() => {
+                let message =
+                    format!("is shown to where replies are posted, and {OUTPUT_URL} is no URL; set both or none");
+                return Err(SettingError::new(OUTPUT_BEARER, message));
+            }
             None => return Ok(Outlet::Unset),
             Some("answer") => return Ok(Outlet::Answer),
             Some(url) => url,
@@ -55,7 +63,7 @@ impl Outlet {
         let uri = crate::http::url(url).map_err(|why| SettingError::new(OUTPUT_URL, why))?;
         let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
         let shown = format!("{}://{authority}", uri.scheme_str().unwrap_or_default());
-        Ok(Outlet::Url { uri, shown })
+        Ok(Outlet::Url { uri, shown, bearer })
     }
 
     /// Whether replies have somewhere to go.
@@ -77,7 +85,7 @@ impl Outlet {
 
     /// Posts the events, if that is where they go: then `true`.
     pub(crate) async fn send(&self, events: &[Event], pool: &Pool, deadline: Instant) -> Result<bool, Failure> {
-        let Outlet::Url { uri, shown } = self else { return Ok(false) };
+        let Outlet::Url { uri, shown, bearer } = self else { return Ok(false) };
         if events.is_empty() {
             return Ok(true);
         }
@@ -90,6 +98,9 @@ impl Outlet {
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = uri.clone();
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+        if let Some(bearer) = bearer {
+            request.headers_mut().insert(header::AUTHORIZATION, bearer.clone());
+        }
         // The whole deadline is the answer's: nothing is left to do after it.
         let http = pool.until(deadline + DEADLINE_MARGIN);
         let answer = http.stream(request, deadline.saturating_duration_since(Instant::now()), ANSWER_BYTES_MAX).await;
@@ -109,4 +120,17 @@ impl Outlet {
             _ => Err(failed(why)),
         }
     }
+}
+
+/// The header that shows it.
+fn bearer(settings: &Settings) -> Result<Option<HeaderValue>, SettingError> {
+    let Some(token) = settings.get(OUTPUT_BEARER).map(str::trim) else { return Ok(None) };
+    // RFC 6750, section 2.1, writes a token in fewer characters; keys of the router have any that a header may.
+    let fits = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    let value = fits.then(|| HeaderValue::from_str(&format!("Bearer {token}")).ok()).flatten();
+    let message =
+        "is empty or holds a space, a line break or a character outside ASCII: give the token alone, without `Bearer`";
+    let mut value = value.ok_or_else(|| SettingError::new(OUTPUT_BEARER, message))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
 }

@@ -226,6 +226,19 @@ async fn a_trigger_whose_answer_nobody_reads_is_not_worked_on_in_vain() {
         let answer = lambda::answer(&host(settings), queue.to_string().as_bytes(), None).await.unwrap();
         assert_eq!(answer["batchItemFailures"].as_array().unwrap().len(), 1, "{settings:?}");
     }
+    // A key without a place to show it would be a mistake that nobody hears of, and a broken one is said before any event.
+    let url = ("OUTPUT_URL", "http://127.0.0.1:1/");
+    for (settings, said) in [
+        (&[("OUTPUT_BEARER", "k")][..], "both or none"),
+        (&[("OUTPUT_BEARER", "k"), ("OUTPUT_URL", "answer")], "both or none"),
+        (&[("OUTPUT_BEARER", "Bearer 5ecret"), url], "without `Bearer`"),
+        (&[("OUTPUT_BEARER", "5ecret\n5ecret"), url], "a line break"),
+        (&[("OUTPUT_BEARER", "5ecrét"), url], "outside ASCII"),
+    ] {
+        let refused = Host::<Echo>::for_tests(settings.iter().copied().collect(), now()).err().unwrap().to_string();
+        assert!(refused.contains("OUTPUT_BEARER") && refused.contains(said), "{settings:?}: {refused}");
+        assert!(!refused.contains('5'), "the secret is not shown: {refused}");
+    }
     // Replies that are not taken keep the event unhandled.
     let gone = Sink::start().await;
     let url = gone.url.clone();
