@@ -208,9 +208,9 @@ impl<F: Function> Host<F> {
             return Err(Failure::refuse("reply-too-many", message));
         }
         let events: Vec<Event> = replies
-            .iter()
+            .into_iter()
             .enumerate()
-            .map(|(index, reply)| reply_event::<F>(event, index, reply))
+            .map(|(index, reply)| reply_event::<F>(event, index, &reply))
             .collect::<Result<_, _>>()?;
         bounded(&events)?;
         Ok(events)

@@ -3,6 +3,8 @@
 
 use ring::digest::{Context, SHA256};
 
+/// Bytes of a hash that count.
+const HASH_BYTES: usize = 16;
 /// Bytes of a key that is kept as it is.
 const PLAIN_BYTES_MAX: usize = 128;
 
@@ -13,8 +15,11 @@ pub fn hash(parts: &[&[u8]]) -> String {
         context.update(&(part.len() as u64).to_le_bytes());
         context.update(part);
     }
-    let digit = |four: u8| char::from_digit(u32::from(four), 16).unwrap_or_default();
-    context.finish().as_ref().iter().take(16).flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    let mut text = [0; 2 * HASH_BYTES];
+    for (two, byte) in text.chunks_exact_mut(2).zip(context.finish().as_ref()) {
+        two.copy_from_slice(&[byte >> 4, byte & 15].map(|four| four + if four < 10 { b'0' } else { b'a' - 10 }));
+    }
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// A name as part of a key: as it is where that is safe in a file's or an object's name, else its hash.

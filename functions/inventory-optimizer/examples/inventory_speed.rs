@@ -61,10 +61,10 @@ fn main() {
         println!("{name}: {ITEMS} items of 56 days in {} bytes", event.data().len());
         run("read", || function_host::data::<Forecast>(&event).unwrap().items.len());
         let data = function_host::data::<Forecast>(&event).unwrap();
-        run("calculate", || function.forecast(&data).len());
+        run("calculate", || function.forecast(&data).unwrap().count());
         run("handler", || {
             let data = function_host::data(&event).unwrap();
-            let orders = function.forecast(&data).into_iter();
+            let orders = function.forecast(&data).unwrap();
             orders.map(|order| reply(&order.unwrap()).unwrap()).collect::<Vec<_>>().len()
         });
         let host = Host::<InventoryOptimizer>::for_tests(Settings::default(), Default::default()).unwrap();

@@ -58,11 +58,10 @@ impl Function for InventoryOptimizer {
 
     /// A repeat gives the same replies with the same ids, so nothing has to be remembered.
     async fn handle(&self, event: &Event, _: &Context) -> Result<Vec<Reply>, Failure> {
-        let orders = match event.kind() {
-            "inventory.low" => self.low(&function_host::data(event)?).into_iter().collect(),
-            _ => self.forecast(&function_host::data(event)?),
-        };
-        orders.into_iter().map(|order| reply(&order?)).collect()
+        match event.kind() {
+            "inventory.low" => self.low(&function_host::data(event)?).map(|order| reply(&order?)).into_iter().collect(),
+            _ => self.forecast(&function_host::data(event)?)?.map(|order| reply(&order?)).collect(),
+        }
     }
 }
 
@@ -99,20 +98,23 @@ impl InventoryOptimizer {
         one(label, &stock, history, policy, FIT_STEPS_MAX).map_err(|u| refusal("data", &u)).transpose()
     }
 
-    /// What to order of each item of a forecast that needs it.
+    /// What to order of each item of a forecast that needs it, calculated when it is asked for.
     ///
     /// # Errors
     /// More items than [`ITEMS_MAX`]. The others are in place of the item's order: one bad figure refuses the event.
-    pub fn forecast(&self, data: &inventory::Forecast) -> Vec<Result<inventory::Reorder, Failure>> {
+    pub fn forecast<'a>(
+        &'a self,
+        data: &'a inventory::Forecast,
+    ) -> Result<impl Iterator<Item = Result<inventory::Reorder, Failure>> + 'a, Failure> {
         if data.items.len() > ITEMS_MAX {
             let count = data.items.len();
             let message = format!("data.items: {count} items; send at most {ITEMS_MAX} in one event");
-            return vec![Err(Failure::refuse("items-too-many", message))];
+            return Err(Failure::refuse("items-too-many", message));
         }
         let observations: usize = data.items.iter().map(|item| item.history.len().min(HISTORY_MAX)).sum();
         let steps_max = (FIT_WORK_MAX / observations.max(1)).clamp(FIT_STEPS_MIN, FIT_STEPS_MAX);
         let period = data.period.unwrap_or_default();
-        let orders = data.items.iter().enumerate().filter_map(|(place, item)| {
+        let orders = data.items.iter().enumerate().filter_map(move |(place, item)| {
             let label = Label {
                 shop: data.shop,
                 item: &item.item,
@@ -129,7 +131,7 @@ impl InventoryOptimizer {
             let order = one(label, &stock, &item.history, policy, steps_max);
             order.map_err(|u| refusal(&format!("data.items[{place}]"), &u)).transpose()
         });
-        orders.collect()
+        Ok(orders)
     }
 }
 

@@ -30,8 +30,9 @@ pub(super) fn check_attr(name: &str, value: &Value<'_>) -> Result<(), Invalid> {
         }
         Value::Boolean(_) | Value::Integer(_) => return Ok(()),
     };
-    // The common case, told without decoding characters.
-    let printable_ascii = text.bytes().all(|b| (0x20..0x7F).contains(&b));
+    // The common case, told without decoding characters, and without a way out on the way, so that a processor looks at
+    // many bytes at once.
+    let printable_ascii = text.bytes().fold(true, |so_far, b| so_far & (0x20..0x7F).contains(&b));
     if !printable_ascii && let Some(c) = text.chars().find(|c| !is_allowed(*c)) {
         let message = format!("the character U+{:04X} is not allowed in an attribute", c as u32);
         return Err(Invalid::new(codes::ATTRIBUTE_CHARACTER, place(), message));

@@ -245,7 +245,8 @@ pub fn fit_best(history: &[f64], season_len: usize, steps_max: usize) -> Option<
     let compared = candidates.into_iter().filter_map(|(season, start)| {
         let start = start?;
         let best = best_of(&start, rest, season, &starts(season), &mut scratch);
-        Some((criterion(best.1, rest.len(), parameters(season) + start.season.len()), season, start, best))
+        let free = parameters(season) + start.season.len();
+        Some((criterion(best.squared_error, rest.len(), free), season, start, best))
     });
     let (_, season, start, best) = compared.min_by(|a, b| a.0.total_cmp(&b.0))?;
     Some(search(&start, rest, season, steps_max, best, &mut scratch))
@@ -258,30 +259,43 @@ pub fn fit_from(start: &State, rest: &[f64], season: Season, steps_max: usize) -
     search(start, rest, season, steps_max, best, &mut scratch)
 }
 
+/// A candidate, and what it came to.
+struct Candidate {
+    params: Params,
+    /// Infinite where it came to no number.
+    squared_error: f64,
+    /// After the last observation.
+    state: State,
+}
+
 /// The compass search from the best of the starts.
 fn search(
     start: &State,
     rest: &[f64],
     season: Season,
     steps_max: usize,
-    mut best: (Params, f64),
+    mut best: Candidate,
     scratch: &mut Vec<Lanes>,
 ) -> Fit {
     let mut step = FIT_STEP_START;
     let mut steps = 0;
     while steps < steps_max.min(FIT_STEPS_MAX) && step >= FIT_STEP_MIN {
         steps += 1;
-        let found = best_of(start, rest, season, &neighbours(&best.0, step, season), scratch);
-        if found.1 < best.1 {
+        let found = best_of(start, rest, season, &neighbours(&best.params, step, season), scratch);
+        if found.squared_error < best.squared_error {
             best = found;
         } else {
             step /= 2.0;
         }
     }
-    let mut state = start.clone();
-    let mut squared_error = 0.0;
-    state.take_in(season, &best.0, rest, |error| squared_error += error * error);
-    Fit { season, params: best.0, state, squared_error, errors: rest.len(), steps }
+    let Candidate { params, mut squared_error, mut state } = best;
+    if squared_error.is_infinite() {
+        // A level came too near to nothing, which the eight side by side do not look out for.
+        state.clone_from(start);
+        squared_error = 0.0;
+        state.take_in(season, &params, rest, |error| squared_error += error * error);
+    }
+    Fit { season, params, state, squared_error, errors: rest.len(), steps }
 }
 
 /// Eight places from which the compass may start: slow and quick levels, with and without a trend that learns.
@@ -323,16 +337,19 @@ fn best_of(
     rest: &[f64],
     season: Season,
     candidates: &[Params; LANES],
-    scratch: &mut Vec<Lanes>,
-) -> (Params, f64) {
-    let errors = errors(start, rest, season, candidates, scratch);
-    let finite = candidates.iter().zip(errors.0).filter(|(_, error)| error.is_finite());
-    let best = finite.fold(None, |best: Option<(Params, f64)>, (candidate, error)| match best {
-        Some((_, least)) if least <= error => best,
-        _ => Some((*candidate, error)),
-    });
-    let [first, ..] = *candidates;
-    best.unwrap_or((first, f64::INFINITY))
+    figures: &mut Vec<Lanes>,
+) -> Candidate {
+    let (errors, course) = errors(start, rest, season, candidates, figures);
+    let finite = errors.0.into_iter().enumerate().filter(|(_, error)| error.is_finite());
+    let (lane, squared_error) = finite.min_by(|one, other| one.1.total_cmp(&other.1)).unwrap_or((0, f64::INFINITY));
+    let of = |lanes: &Lanes| lanes.0.get(lane).copied().unwrap_or(f64::NAN);
+    let params = *candidates.get(lane).unwrap_or(&candidates[0]);
+    let mut season: Vec<f64> = figures.iter().map(of).collect();
+    let into_the_season = rest.len() % season.len().max(1);
+    season.rotate_left(into_the_season);
+    let damped = of(&course.damped);
+    let state = State { level: of(&course.expected) - damped, trend: damped / params.damping, season };
+    Candidate { params, squared_error, state }
 }
 
 fn of_each(candidates: &[Params; LANES], f: impl Fn(&Params) -> f64) -> Lanes {
@@ -349,7 +366,7 @@ fn of_each(candidates: &[Params; LANES], f: impl Fn(&Params) -> f64) -> Lanes {
 // and chosen at run time. Every operation is rounded by itself (none is fused with the next), so that all processors come
 // to the same bits.
 
-/// The sum of squared errors of each candidate.
+/// The sum of squared errors of each candidate, and where each has come to; its season's figures are in `figures`.
 #[multiversion(targets("x86_64+avx2"))]
 fn errors(
     start: &State,
@@ -357,7 +374,7 @@ fn errors(
     season: Season,
     candidates: &[Params; LANES],
     figures: &mut Vec<Lanes>,
-) -> Lanes {
+) -> (Lanes, Course) {
     errors_as_compiled(start, rest, season, candidates, figures)
 }
 
@@ -369,7 +386,9 @@ fn errors_as_compiled(
     season: Season,
     candidates: &[Params; LANES],
     figures: &mut Vec<Lanes>,
-) -> Lanes {
+) -> (Lanes, Course) {
+    figures.clear();
+    figures.extend(start.season.iter().map(|figure| Lanes::all(*figure)));
     match season {
         Season::None => errors_without_season(start, rest, candidates),
         Season::Additive => errors_additive(start, rest, candidates, figures),
@@ -413,7 +432,7 @@ impl Course {
 }
 
 #[inline(always)]
-fn errors_without_season(start: &State, rest: &[f64], candidates: &[Params; LANES]) -> Lanes {
+fn errors_without_season(start: &State, rest: &[f64], candidates: &[Params; LANES]) -> (Lanes, Course) {
     let (mut course, mut sum) = (Course::new(start, candidates), Lanes::all(0.0));
     for y in rest {
         let y = Lanes::all(*y);
@@ -421,13 +440,16 @@ fn errors_without_season(start: &State, rest: &[f64], candidates: &[Params; LANE
         sum = sum + error * error;
         course.take_in(y);
     }
-    sum
+    (sum, course)
 }
 
 #[inline(always)]
-fn errors_additive(start: &State, rest: &[f64], candidates: &[Params; LANES], figures: &mut Vec<Lanes>) -> Lanes {
-    figures.clear();
-    figures.extend(start.season.iter().map(|figure| Lanes::all(*figure)));
+fn errors_additive(
+    start: &State,
+    rest: &[f64],
+    candidates: &[Params; LANES],
+    figures: &mut [Lanes],
+) -> (Lanes, Course) {
     // s' = γ (y - l') + (1 - γ) s = s + γ (1 - α) (z - u)
     let gamma = of_each(candidates, |p| p.season * (1.0 - p.level));
     let (mut course, mut sum) = (Course::new(start, candidates), Lanes::all(0.0));
@@ -440,13 +462,17 @@ fn errors_additive(start: &State, rest: &[f64], candidates: &[Params; LANES], fi
             course.take_in(z);
         }
     }
-    sum
+    (sum, course)
 }
 
 #[inline(always)]
-fn errors_multiplicative(start: &State, rest: &[f64], candidates: &[Params; LANES], figures: &mut Vec<Lanes>) -> Lanes {
-    figures.clear();
-    figures.extend(start.season.iter().map(|figure| Lanes::all(divisor(*figure))));
+fn errors_multiplicative(
+    start: &State,
+    rest: &[f64],
+    candidates: &[Params; LANES],
+    figures: &mut [Lanes],
+) -> (Lanes, Course) {
+    figures.iter_mut().for_each(|figure| figure.0 = figure.0.map(divisor));
     let alpha = of_each(candidates, |p| p.level);
     let gamma = of_each(candidates, |p| p.season);
     let (left, old) = (Lanes::all(1.0) - alpha, Lanes::all(1.0) - gamma);
@@ -462,7 +488,7 @@ fn errors_multiplicative(start: &State, rest: &[f64], candidates: &[Params; LANE
             course.take_in(z);
         }
     }
-    sum
+    (sum, course)
 }
 
 /// Akaike's criterion with its correction for short histories, to choose between models of the same errors.
@@ -533,9 +559,14 @@ mod tests {
                 [(); LANES].map(|()| Params { level: next(), trend: next(), season: next(), damping: next() });
             for season in [Season::None, Season::Additive, Season::Multiplicative] {
                 let start = State::start(&history, season_len, season).unwrap();
+                let bits = |(errors, course): (Lanes, Course), figures: &mut Vec<Lanes>| {
+                    let all = [errors, course.expected, course.damped].into_iter().chain(figures.drain(..));
+                    all.map(|lanes| lanes.0.map(f64::to_bits)).collect::<Vec<_>>()
+                };
                 let plain = errors_as_compiled(&start, &history, season, &candidates, &mut scratch);
+                let plain = bits(plain, &mut scratch);
                 let chosen = errors(&start, &history, season, &candidates, &mut scratch);
-                assert_eq!(plain.0.map(f64::to_bits), chosen.0.map(f64::to_bits), "{season:?} of {history:?}");
+                assert_eq!(plain, bits(chosen, &mut scratch), "{season:?} of {history:?}");
             }
         }
     }
