@@ -126,6 +126,8 @@ fn build(root: &Path, target: &Path, args: &Args) -> Result<PathBuf, Error> {
     });
     let remapped = [Some((root.to_path_buf(), ".")), home.map(|home| (home, "cargo"))];
     let flags = remapped.iter().flatten().map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    // The profile says it too, but cargo forgets it for a program that has an `opt-level` of its own there.
+    let flags = flags.chain(["-Cstrip=symbols".to_owned()]);
     // One path may hold a space: the separator of the encoded form is none that a path has.
     let flags = flags.collect::<Vec<_>>().join("\u{1f}");
     let (folder, profile) = (target.join("function"), "function");
