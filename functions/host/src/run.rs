@@ -100,10 +100,10 @@ fn help<F: Function>() -> String {
          {name} --stdin    handle one event (JSON) from standard input, replies to standard output;\n                  \
          exit code 0 handled, 1 try again, 2 refused\n\n\
          Settings are environment variables:\n  \
-         LISTEN       address on a plain machine (127.0.0.1:8080)\n  \
-         OUTPUT_URL   where replies are posted; `answer`: always in the answer\n  \
+         LISTEN         address on a plain machine (127.0.0.1:8080)\n  \
+         OUTPUT_URL     where replies are posted; `answer`: always in the answer\n  \
          OUTPUT_BEARER  a key or token that is shown there\n  \
-         STATE_URL    what is remembered: memory, file:///PATH, s3://BUCKET/PREFIX, gs://…, az://CONTAINER/PREFIX\n\n\
+         STATE_URL      what is remembered: memory, file:///PATH, s3://BUCKET/PREFIX, gs://…, az://CONTAINER/PREFIX\n\n\
          Each platform is known by what it sets: AWS_LAMBDA_RUNTIME_API, FUNCTIONS_CUSTOMHANDLER_PORT, K_SERVICE.",
         name = F::NAME,
         consumes = F::CONSUMES.join(", "),
